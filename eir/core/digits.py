@@ -1,0 +1,23 @@
+"""What people write as digits: other scripts' digits, blanks and dashes, to ASCII digits."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_SEPARATORS = frozenset(" -./\u00a0\u200e\u200f\u202a\u202c\u2009\u2010\u2011\u2012\u2013")
+
+
+def ascii_digits(text: str) -> str | None:
+    """The digits of what a person typed as ASCII, separators dropped; None if anything else is there.
+
+    Decimal digits of every script count (Unicode Nd: ۰۹۱۲…, ٠٩١٢…), look-alikes such as ² do not.
+    """
+    digits = []
+    for char in text.strip():
+        if char in _SEPARATORS:
+            continue
+        value = unicodedata.decimal(char, None)
+        if value is None:
+            return None
+        digits.append(str(value))
+    return "".join(digits)

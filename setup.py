@@ -1,0 +1,51 @@
+"""Packaging: what a node needs, and the extras for the rest."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "eir/__init__.py").read_text()).group(1)
+
+EXTRAS = {
+    "load": ["duckdb>=1.3", "pyarrow>=17"],
+    "dev": [
+        "coverage>=7.6",
+        "grpcio-tools>=1.80",
+        "hypothesis>=6.100",
+        "mypy>=1.14",
+        "mypy-protobuf>=3.6",
+        "pytest>=8.3",
+        "pytest-asyncio>=0.24",
+        "pytest-benchmark>=5.1",
+        "ruff>=0.9",
+        "types-protobuf>=5.29",
+        "grpc-stubs>=1.53",
+    ],
+}
+
+setup(
+    name="eir",
+    version=VERSION,
+    description="A device-eligibility engine: may this device be used with this SIM?",
+    long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11",
+    packages=find_packages(include=["eir", "eir.*"]),
+    package_data={"eir": ["py.typed"]},
+    install_requires=[
+        "grpcio>=1.80",
+        "grpcio-health-checking>=1.80",
+        "grpcio-reflection>=1.80",
+        "msgpack>=1.1",
+        "numba>=0.61",
+        "numpy>=2.0",
+        "protobuf>=6.31",
+        "pyroaring>=1.0",
+        "rich>=13.9",
+        "typer>=0.15",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["eir = eir.ops.cli:main"]},
+)
