@@ -1,0 +1,114 @@
+"""The one road to the compiler: ``compiled`` and the loads that compiled code may use.
+
+numba's own cache stamp covers only the file of the caller, so an edited function in another file
+would go unseen. Here the cache folder's name is a hash of every source in this package, of the
+versions and of the processor: what is found there was compiled from exactly this code.
+
+With NUMBA_DISABLE_JIT=1 everything runs as plain Python: slow, and the reference that the
+compiled code is held against.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
+
+import llvmlite
+import llvmlite.binding
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+F = TypeVar("F", bound=Callable[..., object])
+
+JIT_DISABLED = bool(numba.config.DISABLE_JIT)
+
+
+def _stamp() -> str:
+    seen = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.parent.glob("*/*.py")):
+        if b"compiled" in (text := source.read_bytes()):
+            seen.update(text)
+    versions = (platform.python_version(), numba.__version__, llvmlite.__version__, np.__version__)
+    seen.update(repr((versions, llvmlite.binding.get_host_cpu_name())).encode())
+    return seen.hexdigest()[:16]
+
+
+def _cache_folder() -> str:
+    """A folder of ours for exactly this code, or where NUMBA_CACHE_DIR points."""
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    if given:
+        return given
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "eir", f"kernel-{_stamp()}")
+
+
+numba.config.CACHE_DIR = _cache_folder()
+
+compiled = cast(Callable[[F], F], numba.njit(nogil=True, cache=True))
+"""Compile without the interpreter lock; remember the machine code on disk."""
+
+def _load(bits: int, result: types.Type) -> Callable[[int], np.uint64]:
+    @intrinsic
+    def load(typing_context, address):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+        def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+            pointer = builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer())
+            value = builder.load(pointer)
+            value.align = 1
+            return builder.zext(value, ir.IntType(64)) if bits < 64 else value
+
+        return result(types.intp), emit
+
+    return cast(Callable[[int], np.uint64], load)
+
+
+@intrinsic
+def _popcount(typing_context, word):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), emit
+
+
+@intrinsic
+def _trailing_zeros(typing_context, word):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), emit
+
+
+def _plain_load(kind: type[ctypes._SimpleCData[int]], result: type) -> Callable[[int], np.uint64]:
+    def load(address: int) -> np.uint64:
+        return cast(np.uint64, result(kind.from_address(int(address)).value))
+
+    return load
+
+
+if JIT_DISABLED:
+    load8 = _plain_load(ctypes.c_uint8, np.int64)
+    load16 = _plain_load(ctypes.c_uint16, np.int64)
+    load32 = _plain_load(ctypes.c_uint32, np.int64)
+    load64 = _plain_load(ctypes.c_uint64, np.uint64)
+
+    def popcount(word: np.uint64) -> int:
+        """How many bits of a 64-bit word are set."""
+        return int(word).bit_count()
+
+    def trailing_zeros(word: np.uint64) -> int:
+        """The place of the lowest set bit; the word is not 0."""
+        return (int(word) & -int(word)).bit_length() - 1
+else:
+    load8 = _load(8, types.int64)
+    load16 = _load(16, types.int64)
+    load32 = _load(32, types.int64)
+    load64 = _load(64, types.uint64)
+    popcount = _popcount
+    trailing_zeros = _trailing_zeros

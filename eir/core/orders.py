@@ -1,0 +1,96 @@
+"""What an operator orders by hand: overrides of a device or number, and holds on refusals.
+
+Few (at most a million and 64), so they are kept as values with who, when and why, and laid out as
+arrays only for the kernel.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from eir import limits
+from eir.errors import Refused
+
+_REASON = re.compile(r"[a-z0-9-]{1,32}\Z")
+HOLDABLE_REASONS = (
+    "grace", "grace-expired", "bound-to-other", "not-activated", "not-registered",
+)  # fmt: skip
+"""Rows 12–16: what a hold can cover."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Override:
+    """Allow or deny a pair, a device (msisdn 0) or a number (imei 0).
+
+    ``until``: Unix seconds UTC, 0 = for ever. ``forced`` lets an allow clear ``black.stolen`` too.
+    """
+
+    imei: int
+    msisdn: int
+    allow: bool
+    until: int = 0
+    forced: bool = False
+    who: str = ""
+    at: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hold:
+    """Until a date, rows 12–16 refuse nobody it covers. Every given criterion must match.
+
+    ``tacs``: 8-digit TACs as integers, empty = all. ``reason``: one of rows 12–16's reason codes,
+    empty = all. ``msisdn_prefix``: leading digits, empty = all (and those without a number).
+    """
+
+    until: int
+    tacs: tuple[int, ...] = ()
+    reason: str = ""
+    msisdn_prefix: str = ""
+    who: str = ""
+    at: int = 0
+    why: str = ""
+
+
+def check_override(row: Override) -> None:
+    """Raises Refused ``override-invalid`` where a field is out of its domain."""
+    good = (
+        0 <= row.imei <= limits.MAX_IMEI_KEY
+        and 0 <= row.msisdn < 10**limits.MAX_MSISDN_DIGITS
+        and (row.imei or row.msisdn)
+        and 0 <= row.until < 1 << 32
+        and not (row.forced and not row.allow)
+        and _texts_fit(row.who, row.why)
+    )
+    if not good:
+        raise Refused("override-invalid", f"{row}: an IMEI or a number, a date, forced only to allow")
+
+
+def check_hold(row: Hold) -> None:
+    """Raises Refused ``hold-invalid`` where a field is out of its domain."""
+    good = (
+        0 < row.until < 1 << 32
+        and len(row.tacs) <= limits.MAX_HOLD_TACS
+        and all(0 <= tac < 10**limits.TAC_DIGITS for tac in row.tacs)
+        and list(row.tacs) == sorted(set(row.tacs))
+        and (row.reason == "" or row.reason in HOLDABLE_REASONS)
+        and re.fullmatch(r"[0-9]{0,15}", row.msisdn_prefix, re.ASCII) is not None
+        and _texts_fit(row.who, row.why)
+    )
+    if not good:
+        raise Refused(
+            "hold-invalid",
+            f"hold until {row.until}: wants a date, sorted TACs, one of {HOLDABLE_REASONS}, digits",
+        )
+
+
+def reason_name(text: str) -> str:
+    """The text, where it is a black list's reason; raises Refused ``reason-name`` else."""
+    if not _REASON.match(text):
+        raise Refused("reason-name", f"{text!r}: a reason is 1 to 32 of a–z, 0–9 and -")
+    return text
+
+
+def _texts_fit(*texts: str) -> bool:
+    return all(len(text) <= limits.MAX_TEXT_FIELD_CHARS for text in texts)

@@ -1,0 +1,108 @@
+"""The digest of a generation's content: order-free, so a delta updates it.
+
+Per item, two 64-bit lanes: the lane's seed for (section, form of item), then for each word of the
+item ``h = fmix64(h ^ word)`` (MurmurHash3's finaliser). Each lane is summed mod 2^64 over all items;
+the empty set is 0. It finds accidents; signatures and SHA-256 find attackers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from eir.core.generation import Section
+from eir.core.imeiset import ImeiSet
+from eir.core.jit import compiled
+from eir.core.orders import Hold, Override
+
+U64 = NDArray[np.uint64]
+_WORD = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Two lanes of 64 bits. Adding and taking away are mod 2^64, lane by lane, without carry."""
+
+    low: int = 0
+    high: int = 0
+
+    def __add__(self, other: Digest) -> Digest:
+        return Digest((self.low + other.low) & _WORD, (self.high + other.high) & _WORD)
+
+    def __sub__(self, other: Digest) -> Digest:
+        return Digest((self.low - other.low) & _WORD, (self.high - other.high) & _WORD)
+
+    def __str__(self) -> str:
+        return f"{self.low:016x}{self.high:016x}"
+
+
+def of_rows(section: str, *columns: U64, form: str = "") -> Digest:
+    """Of the items whose words stand in ``columns`` (each uint64[n], in the same order).
+
+    ``form`` keeps unlike items of one section apart ("range" beside single keys).
+    """
+    seed = hashlib.sha256(f"{section}\0{form}".encode()).digest()
+    words = np.stack(columns, axis=1) if len(columns) > 1 else columns[0].reshape(-1, 1)
+    lanes = []
+    for lane in range(2):
+        start = np.uint64(int.from_bytes(seed[8 * lane : 8 * lane + 8], "little"))
+        with np.errstate(over="ignore"):
+            lanes.append(int(_sum(start, words)))
+    return Digest(*lanes)
+
+
+def of_section(section: Section) -> Digest:
+    """Of all items of a section; reading them checks their structure: raises Corrupt."""
+    content = section.content
+    if isinstance(content, tuple):
+        return sum((of_order(section.name, row) for row in content), Digest())
+    total = Digest()
+    if isinstance(content, ImeiSet):
+        for keys in content.chunks():
+            total += of_rows(section.name, keys)
+        return total + of_rows(section.name, content.ranges[:, 0], content.ranges[:, 1], form="range")
+    for columns in content.chunks():
+        total += of_rows(section.name, *columns)
+    return total
+
+
+def of_order(section: str, row: Override | Hold) -> Digest:
+    """Of one override or hold: its words are the first 128 bits of its encoding's SHA-256."""
+    words = np.frombuffer(hashlib.sha256(encode_order(row)).digest()[:16], np.uint64)
+    return of_rows(section, words[:1], words[1:])
+
+
+def encode_order(row: Override | Hold) -> bytes:
+    """One override or hold as a msgpack array of its fields in their order."""
+    if isinstance(row, Override):
+        fields = (row.imei, row.msisdn, row.allow, row.until, row.forced, row.who, row.at, row.why)
+        return bytes(msgpack.packb(fields))
+    return bytes(
+        msgpack.packb(
+            (row.until, list(row.tacs), row.reason, row.msisdn_prefix, row.who, row.at, row.why)
+        )
+    )
+
+
+@compiled
+def _fmix64(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    x ^= x >> np.uint64(33)
+    x *= np.uint64(0xFF51AFD7ED558CCD)
+    x ^= x >> np.uint64(33)
+    x *= np.uint64(0xC4CEB9FE1A85EC53)
+    return x ^ (x >> np.uint64(33))
+
+
+@compiled
+def _sum(seed, words):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    total = np.uint64(0)
+    for i in range(words.shape[0]):
+        h = seed
+        for j in range(words.shape[1]):
+            h = _fmix64(h ^ words[i, j])
+        total += h
+    return total

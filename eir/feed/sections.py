@@ -1,0 +1,131 @@
+"""A section's content as named parts of bytes, and back. One place knows both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from eir import limits
+from eir.core import generation, imeiset
+from eir.core.deadlines import DeadlineTable
+from eir.core.generation import Content
+from eir.core.imeiset import ImeiSet
+from eir.core.orders import Hold, Override, check_hold, check_override
+from eir.core.pairtable import PairTable
+from eir.core.rankindex import RankIndex
+from eir.errors import Corrupt, Refused
+from eir.feed.digest import encode_order
+
+Bytes = NDArray[np.uint8]
+Row = TypeVar("Row", Override, Hold)
+
+
+def parts_of(content: Content) -> dict[str, Bytes]:
+    """The parts to write, in the order in which they stand in the file."""
+    if isinstance(content, ImeiSet):
+        return {"keys": content.data, "ranges": _raw(content.ranges)}
+    if isinstance(content, PairTable):
+        return {
+            **_index_parts(content.index),
+            "values": _raw(content.values),
+            "words": _raw(content.words),
+        }
+    if isinstance(content, DeadlineTable):
+        return {
+            **_index_parts(content.index),
+            "starts": _raw(content.starts),
+            "numbers": _raw(content.numbers),
+            "deadlines": _raw(content.deadlines),
+        }
+    packed = b"".join(encode_order(row) for row in content)
+    return {"rows": np.frombuffer(packed, np.uint8)}
+
+
+def content_of(kind: str, parts: Mapping[str, Bytes], *, base: int, items: int) -> Content:
+    """The content over its parts. Cheap: what stands inside is checked by its ``chunks``.
+
+    Raises Corrupt where parts are missing or have impossible sizes.
+    """
+    try:
+        return _OPENERS[kind](parts, base, items)
+    except KeyError as missing:
+        raise Corrupt("header", f"unknown kind or missing part {missing}") from None
+    except ValueError as error:
+        raise Corrupt("header", f"a part's length is no multiple of its entries': {error}") from None
+
+
+def base_of(content: Content) -> int:
+    """What has to stand in the header beside the parts: the base of a pair table, else 0."""
+    return content.base if isinstance(content, PairTable) else 0
+
+
+def _raw(array: NDArray[np.generic]) -> Bytes:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _index_parts(index: RankIndex) -> dict[str, Bytes]:
+    return {"containers": _raw(index.containers), "index": index.data}
+
+
+def _index_of(parts: Mapping[str, Bytes]) -> RankIndex:
+    containers = parts["containers"].view(np.uint64).reshape(-1, 4)
+    return RankIndex(containers, parts["index"])
+
+
+def _open_list(parts: Mapping[str, Bytes], base: int, items: int) -> Content:
+    return imeiset.open_parts(parts["keys"], parts["ranges"].view(np.uint64).reshape(-1, 2))
+
+
+def _open_pairs(parts: Mapping[str, Bytes], base: int, items: int) -> Content:
+    values, words = parts["values"].view(np.uint32), parts["words"].view(np.uint32)
+    return PairTable(_index_of(parts), values, words, base, items)
+
+
+def _open_deadlines(parts: Mapping[str, Bytes], base: int, items: int) -> Content:
+    return DeadlineTable(
+        _index_of(parts),
+        parts["starts"].view(np.uint32),
+        parts["numbers"].view(np.uint64),
+        parts["deadlines"].view(np.uint32),
+    )
+
+
+def _rows_of(parts: Mapping[str, Bytes], make: Callable[[list[object]], Row]) -> tuple[Row, ...]:
+    packed = parts["rows"].tobytes()
+    reader = msgpack.Unpacker(max_buffer_size=max(len(packed), 1), use_list=True)
+    reader.feed(packed)
+    try:
+        rows = tuple(make(fields) for fields in reader)
+    except (Refused, TypeError, ValueError, msgpack.UnpackException) as error:
+        raise Corrupt("rows", f"an override or hold is malformed: {error}") from error
+    if b"".join(encode_order(row) for row in rows) != packed or list(rows) != sorted(set(rows)):
+        raise Corrupt("rows", "overrides or holds are not in canonical form")
+    if len(rows) > limits.MAX_OVERRIDES:
+        raise Corrupt("rows", "too many overrides or holds")
+    return rows
+
+
+def _override(fields: list[object]) -> Override:
+    row = Override(*fields)  # type: ignore[arg-type]
+    check_override(row)
+    return row
+
+
+def _hold(fields: list[object]) -> Hold:
+    until, tacs, *others = fields
+    row = Hold(until, tuple(tacs), *others)  # type: ignore[arg-type]
+    check_hold(row)
+    return row
+
+
+_OPENERS: Mapping[str, Callable[[Mapping[str, Bytes], int, int], Content]] = {
+    generation.LIST: _open_list,
+    generation.PAIRS: _open_pairs,
+    generation.DEADLINES: _open_deadlines,
+    generation.OVERRIDES: lambda parts, base, items: _rows_of(parts, _override),
+    generation.HOLDS: lambda parts, base, items: _rows_of(parts, _hold),
+}
