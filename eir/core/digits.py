@@ -8,7 +8,7 @@ _SEPARATORS = frozenset(" -./\u00a0\u200e\u200f\u202a\u202c\u2009\u2010\u2011\u2
 
 
 def ascii_digits(text: str) -> str | None:
-    """The digits of what a person typed as ASCII, separators dropped; None if anything else is there.
+    """The digits of what a person typed as ASCII, separators dropped; None with anything else.
 
     Decimal digits of every script count (Unicode Nd: ۰۹۱۲…, ٠٩١٢…), look-alikes such as ² do not.
     """

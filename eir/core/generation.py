@@ -69,12 +69,16 @@ def spec_of(name: str) -> SectionSpec:
         return SECTIONS[name]
     except KeyError:
         names = ", ".join([*sorted(SECTIONS.keys() - {BLACK_UNION}), "black.<reason>"])
-        raise Refused("section-unknown", f"no list is called {name!r}; there are: {names}") from None
+        raise Refused(
+            "section-unknown", f"no list is called {name!r}; there are: {names}"
+        ) from None
 
 
-def reason_ids(feed: str, reasons: list[str], known: Mapping[str, int] | None = None) -> dict[str, int]:
+def reason_ids(
+    feed: str, reasons: list[str], known: Mapping[str, int] | None = None
+) -> dict[str, int]:
     """An id for each reason name: well known, as ``known`` from before, or the next free one."""
-    taken = dict(known or {}) | WELL_KNOWN_REASONS
+    taken = {**(known or {}), **WELL_KNOWN_REASONS}
     free = max([_FIRST_OWN_ID[feed] - 1, *(i for i in taken.values() if i >= _FIRST_OWN_ID[feed])])
     for reason in sorted(reasons):
         if reason not in taken:

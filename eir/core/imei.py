@@ -32,7 +32,7 @@ def key_from_digits(text: str | bytes) -> ImeiKey:
 
 
 def key_from_tbcd(octets: bytes) -> ImeiKey:
-    """Key of a TBCD IMEI or IMEISV (low nibble first, filler F; TS 29.002 17.7.8), else MALFORMED."""
+    """Key of a TBCD IMEI(SV), low nibble first, filler F (TS 29.002 17.7.8), else MALFORMED."""
     if len(octets) > 8:
         return MALFORMED
     nibbles = octets.hex()
@@ -47,7 +47,9 @@ def key_from_typed(text: str) -> ImeiKey:
     ``imei-characters``, ``imei-length``, ``imei-check-digit`` or ``imei-zero``.
     """
     if len(text) > limits.MAX_TYPED_CHARS:
-        raise Refused("imei-length", f"an IMEI has 14 to 16 digits; this has {len(text)} characters")
+        raise Refused(
+            "imei-length", f"an IMEI has 14 to 16 digits; this has {len(text)} characters"
+        )
     digits = ascii_digits(text)
     if digits is None:
         raise Refused("imei-characters", f"an IMEI is digits only; got {text!r}")
@@ -66,7 +68,7 @@ def key_from_typed(text: str) -> ImeiKey:
 
 
 def check_digit(key: ImeiKey) -> int:
-    """The Luhn digit of the 14 (TS 23.003 annex B): every second digit, from the second, doubled."""
+    """The Luhn digit of the 14 (TS 23.003 annex B): every second one, from the second, doubled."""
     total = 0
     for place, digit in enumerate(f"{key:014d}"):
         value = int(digit)

@@ -105,7 +105,9 @@ def open_parts(data: NDArray[np.uint8], ranges: U64) -> ImeiSet:
     if found < 0:
         raise Corrupt("keys", f"Roaring structure broken: {_WALK_FAULTS[-found]}")
     ordered = bool((ranges[:, 0] <= ranges[:, 1]).all())
-    apart = bool((ranges[1:, 0] - ranges[:-1, 1] > 1).all() and (ranges[1:, 0] > ranges[:-1, 1]).all())
+    apart = bool(
+        (ranges[1:, 0] - ranges[:-1, 1] > 1).all() and (ranges[1:, 0] > ranges[:-1, 1]).all()
+    )
     if not (ordered and apart):
         raise Corrupt("ranges", "ranges overlap, touch or are out of order")
     return ImeiSet(data, ranges, containers[:found].copy(), cards[:found].copy())
@@ -142,8 +144,8 @@ _WALK_FAULTS = {
 
 
 @compiled
-def _walk(address, size, containers, cards):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Fill containers and cards from portable Roaring 64 bytes; their number, or minus the fault."""
+def _walk(address, size, containers, cards):
+    """Fill containers and cards from portable Roaring 64; their number, or minus the fault."""
     buckets = np.int64(load64(address))
     at = np.int64(8)
     found = np.int64(0)
@@ -164,8 +166,8 @@ def _walk(address, size, containers, cards):  # type: ignore[no-untyped-def]  # 
 
 
 @compiled
-def _walk_bucket(address, size, at, high, containers, cards, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """One 32-bit Roaring bitmap at ``at``: (containers so far or minus the fault, where it ends)."""
+def _walk_bucket(address, size, at, high, containers, cards, found):
+    """One 32-bit Roaring bitmap: (containers so far or minus the fault, where it ends)."""
     cookie = load32(address + at)
     start = at
     runs_at = np.int64(0)
@@ -224,8 +226,8 @@ def _walk_bucket(address, size, at, high, containers, cards, found):  # type: ig
 
 
 @compiled
-def _decode(address, containers, cards, first, last, keys):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Write the keys of containers first…last-1 to ``keys``; how many, or -1 where not canonical."""
+def _decode(address, containers, cards, first, last, keys):
+    """Write the keys of containers first…last-1; how many, or -1 where not canonical."""
     at = np.int64(0)
     for c in range(first, last):
         base = containers[c, 0] << np.uint64(16)
@@ -269,7 +271,7 @@ def _decode(address, containers, cards, first, last, keys):  # type: ignore[no-u
 
 
 @compiled
-def _decode_bitset(body, base, card, keys, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _decode_bitset(body, base, card, keys, at):
     """One bitset container; the next place in ``keys``, or -1."""
     total = np.int64(0)
     runs = np.int64(0)

@@ -28,7 +28,7 @@ from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., object])
 
-JIT_DISABLED = bool(numba.config.DISABLE_JIT)
+JIT_DISABLED = bool(vars(numba.config)["DISABLE_JIT"])
 
 
 def _stamp() -> str:
@@ -50,15 +50,16 @@ def _cache_folder() -> str:
     return os.path.join(base, "eir", f"kernel-{_stamp()}")
 
 
-numba.config.CACHE_DIR = _cache_folder()
+vars(numba.config)["CACHE_DIR"] = _cache_folder()
 
 compiled = cast(Callable[[F], F], numba.njit(nogil=True, cache=True))
 """Compile without the interpreter lock; remember the machine code on disk."""
 
+
 def _load(bits: int, result: types.Type) -> Callable[[int], np.uint64]:
     @intrinsic
-    def load(typing_context, address):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
-        def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+    def load(typing_context, address):
+        def emit(context, builder, signature, arguments):
             pointer = builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer())
             value = builder.load(pointer)
             value.align = 1
@@ -70,16 +71,16 @@ def _load(bits: int, result: types.Type) -> Callable[[int], np.uint64]:
 
 
 @intrinsic
-def _popcount(typing_context, word):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
-    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+def _popcount(typing_context, word):
+    def emit(context, builder, signature, arguments):
         return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), emit
 
 
 @intrinsic
-def _trailing_zeros(typing_context, word):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
-    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+def _trailing_zeros(typing_context, word):
+    def emit(context, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
     return types.int64(types.uint64), emit
@@ -92,23 +93,28 @@ def _plain_load(kind: type[ctypes._SimpleCData[int]], result: type) -> Callable[
     return load
 
 
+def _plain_popcount(word: np.uint64) -> int:
+    return int(word).bit_count()
+
+
+def _plain_trailing_zeros(word: np.uint64) -> int:
+    return (int(word) & -int(word)).bit_length() - 1
+
+
+# load8 … load64(address): little-endian, unaligned; int64, but load64 uint64. popcount(word): how
+# many bits are set. trailing_zeros(word): the place of the lowest set bit of a word that is not 0.
 if JIT_DISABLED:
     load8 = _plain_load(ctypes.c_uint8, np.int64)
     load16 = _plain_load(ctypes.c_uint16, np.int64)
     load32 = _plain_load(ctypes.c_uint32, np.int64)
     load64 = _plain_load(ctypes.c_uint64, np.uint64)
 
-    def popcount(word: np.uint64) -> int:
-        """How many bits of a 64-bit word are set."""
-        return int(word).bit_count()
-
-    def trailing_zeros(word: np.uint64) -> int:
-        """The place of the lowest set bit; the word is not 0."""
-        return (int(word) & -int(word)).bit_length() - 1
+    popcount = _plain_popcount
+    trailing_zeros = _plain_trailing_zeros
 else:
     load8 = _load(8, types.int64)
     load16 = _load(16, types.int64)
     load32 = _load(32, types.int64)
     load64 = _load(64, types.uint64)
-    popcount = _popcount
-    trailing_zeros = _trailing_zeros
+    popcount = cast(Callable[[np.uint64], int], _popcount)
+    trailing_zeros = cast(Callable[[np.uint64], int], _trailing_zeros)

@@ -64,7 +64,9 @@ def check_override(row: Override) -> None:
         and _texts_fit(row.who, row.why)
     )
     if not good:
-        raise Refused("override-invalid", f"{row}: an IMEI or a number, a date, forced only to allow")
+        raise Refused(
+            "override-invalid", f"{row}: an IMEI or a number, a date, forced only to allow"
+        )
 
 
 def check_hold(row: Hold) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,12 +119,14 @@ class RowOrder:
 def group_starts(keys: U64) -> NDArray[np.int64]:
     """Where each run of equal keys begins, and the end: int64[groups + 1]."""
     fresh = np.flatnonzero(keys[1:] != keys[:-1]) + 1
-    return np.concatenate([np.zeros(min(len(keys), 1), np.int64), fresh, [len(keys)]]).astype(np.int64)
+    return np.concatenate([np.zeros(min(len(keys), 1), np.int64), fresh, [len(keys)]]).astype(
+        np.int64
+    )
 
 
-def whole_keys(batches: Iterable[tuple[U64, ...]]) -> Iterator[tuple[U64, ...]]:
+def whole_keys(batches: Iterable[tuple[NDArray[Any], ...]]) -> Iterator[tuple[NDArray[Any], ...]]:
     """The same rows, cut so that no key (first column) straddles two batches."""
-    held: tuple[U64, ...] | None = None
+    held: tuple[NDArray[Any], ...] | None = None
     for batch in batches:
         if len(batch[0]) == 0:
             continue
@@ -138,7 +141,7 @@ def whole_keys(batches: Iterable[tuple[U64, ...]]) -> Iterator[tuple[U64, ...]]:
         yield held
 
 
-def _read_batch(kept: tempfile._TemporaryFileWrapper[bytes], size: int) -> tuple[U64, U64]:
+def _read_batch(kept: IO[bytes], size: int) -> tuple[U64, U64]:
     keys = np.frombuffer(kept.read(size * 8), np.uint64)
     return keys, np.frombuffer(kept.read(size * 8), np.uint64)
 
@@ -170,12 +173,12 @@ def _encode(batches: Iterable[tuple[U64, U64]], base: int) -> PairTable:
 
 
 @compiled
-def _fits(value, base):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _fits(value, base):
     return value >= base and value - base < np.uint64(ESCAPE)
 
 
 @compiled
-def _encode_runs(values, starts, base, first, entries, words):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _encode_runs(values, starts, base, first, entries, words):
     """Fill one entry a key, and the runs; how many words were used."""
     at = 0
     for k in range(len(entries)):
@@ -198,7 +201,7 @@ def _encode_runs(values, starts, base, first, entries, words):  # type: ignore[n
 
 
 @compiled
-def _count_pairs(entries, words, word):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _count_pairs(entries, words, word):
     """Pairs of these entries, whose runs stand one behind the other from ``word``; -1 if broken."""
     pairs = np.int64(0)
     for k in range(len(entries)):
@@ -224,7 +227,7 @@ def _count_pairs(entries, words, word):  # type: ignore[no-untyped-def]  # noqa:
 
 
 @compiled
-def _decode(keys, entries, words, word, base, out_keys, out_values):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _decode(keys, entries, words, word, base, out_keys, out_values):
     """Write the pairs out; the word after the last, or -1 where a run is not canonical."""
     at = 0
     for k in range(len(entries)):

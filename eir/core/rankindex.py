@@ -2,8 +2,8 @@
 
 Keys fall into containers by ``key >> 16``. A container is either cache lines of 64 bytes (the rank
 of the line's first key, uint16, then 496 bits from the container's lowest key on) or, where that
-is smaller, the plain low 16 bits of its keys, padded to 16 bytes. One line answers both "is it there" and "which is
-it" (Jacobson's rank, laid out as one cache miss).
+is smaller, the plain low 16 bits of its keys, padded to 16 bytes. One line answers both "is it
+there" and "which is it" (Jacobson's rank, laid out as one cache miss).
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class IndexBuilder:
 
 
 @compiled
-def _count_containers(keys):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _count_containers(keys):
     count = 1
     for i in range(1, len(keys)):
         if keys[i] >> np.uint64(16) != keys[i - 1] >> np.uint64(16):
@@ -134,7 +134,7 @@ def _count_containers(keys):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
 
 
 @compiled
-def container_layout(card, lowest, highest):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def container_layout(card, lowest, highest):
     """(kind, bytes) of a container: lines unless they take over 1.15 of the plain lows."""
     lines = (highest - lowest + LINE_BITS) // LINE_BITS * LINE_BYTES
     lows = (2 * card + LOWS_BYTES - 1) // LOWS_BYTES * LOWS_BYTES
@@ -144,13 +144,13 @@ def container_layout(card, lowest, highest):  # type: ignore[no-untyped-def]  # 
 
 
 @compiled
-def aligned(at, kind):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def aligned(at, kind):
     """Where a container of this kind may begin, from ``at`` on: lines begin on a cache line."""
     return (at + LINE_BYTES - 1) // LINE_BYTES * LINE_BYTES if kind == _LINES else at
 
 
 @compiled
-def _lay_out(keys, rank, offset, containers):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _lay_out(keys, rank, offset, containers):
     """Fill the containers' rows; how many bytes their data take."""
     begin = 0
     at = offset
@@ -165,7 +165,9 @@ def _lay_out(keys, rank, offset, containers):  # type: ignore[no-untyped-def]  #
         at = aligned(at, kind)
         containers[c, 0] = number
         containers[c, 1] = np.uint64(rank + begin)
-        containers[c, 2] = np.uint64((end - begin) | (lowest << 20) | (kind << 40) | (highest << 44))
+        containers[c, 2] = np.uint64(
+            (end - begin) | (lowest << 20) | (kind << 40) | (highest << 44)
+        )
         containers[c, 3] = np.uint64(at)
         at += size
         begin = end
@@ -173,13 +175,13 @@ def _lay_out(keys, rank, offset, containers):  # type: ignore[no-untyped-def]  #
 
 
 @compiled
-def _put16(data, at, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _put16(data, at, value):
     data[at] = np.uint8(value & 0xFF)
     data[at + 1] = np.uint8(value >> 8)
 
 
 @compiled
-def _fill(keys, containers, offset, data):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _fill(keys, containers, offset, data):
     """Write the containers' data (zeroed before)."""
     begin = 0
     for c in range(len(containers)):
@@ -203,7 +205,7 @@ def _fill(keys, containers, offset, data):  # type: ignore[no-untyped-def]  # no
 
 
 @compiled
-def _decode(containers, data, first, last, rank, offset, keys):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _decode(containers, data, first, last, rank, offset, keys):
     """Keys of containers first…last-1, all of them checked; where the data go on, or -1."""
     at = np.int64(0)
     for c in range(first, last):
@@ -237,7 +239,9 @@ def _decode(containers, data, first, last, rank, offset, keys):  # type: ignore[
             done = _decode_lows(body, size, card, base, keys, at)
         else:
             done = _decode_lines(body, size, card, base | np.uint64(lowest), keys, at)
-        ends = keys[at] == base | np.uint64(lowest) and keys[at + card - 1] == base | np.uint64(highest)
+        ends = keys[at] == base | np.uint64(lowest) and keys[at + card - 1] == base | np.uint64(
+            highest
+        )
         if not (done and ends):
             return np.int64(-1)
         at += card
@@ -246,7 +250,7 @@ def _decode(containers, data, first, last, rank, offset, keys):  # type: ignore[
 
 
 @compiled
-def _decode_lows(body, size, card, base, keys, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _decode_lows(body, size, card, base, keys, at):
     previous = np.int64(-1)
     for i in range(card):
         low = load16(body + 2 * i)
@@ -254,14 +258,14 @@ def _decode_lows(body, size, card, base, keys, at):  # type: ignore[no-untyped-d
             return False
         previous = low
         keys[at + i] = base | np.uint64(low)
-    for i in range(card, size // 2):
+    for i in range(card, size // 2):  # noqa: SIM110 (the compiler knows no all())
         if load16(body + 2 * i) != 0:
             return False
     return True
 
 
 @compiled
-def _decode_lines(body, size, card, start, keys, at):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _decode_lines(body, size, card, start, keys, at):
     done = np.int64(0)
     for line in range(size // LINE_BYTES):
         place = body + line * LINE_BYTES

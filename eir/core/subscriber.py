@@ -52,7 +52,7 @@ def imsi_from_digits(text: str | bytes) -> ImsiCode:
 
 
 def msisdn_from_tbcd(octets: bytes) -> Msisdn:
-    """The MSISDN of a TBCD string (AVP 701, TS 29.329 6.3.2): low nibble first, filler F; else 0."""
+    """The MSISDN of a TBCD string (AVP 701, TS 29.329 6.3.2), low nibble first; else 0."""
     if len(octets) > 9:
         return NO_MSISDN
     nibbles = octets.hex()
@@ -66,19 +66,23 @@ def msisdn_from_typed(text: str, numbering: Numbering) -> Msisdn:
     Raises Refused with ``msisdn-characters`` or ``msisdn-length``.
     """
     if len(text) > limits.MAX_TYPED_CHARS:
-        raise Refused("msisdn-length", f"a number has at most 15 digits; got {len(text)} characters")
+        raise Refused(
+            "msisdn-length", f"a number has at most 15 digits; got {len(text)} characters"
+        )
     stripped = text.strip().lstrip("\u200e\u200f\u202a")
     plus = stripped.startswith("+")
     digits = ascii_digits(stripped[1:] if plus else stripped)
     if digits is None or not digits:
-        raise Refused("msisdn-characters", f"a number is digits, with a + before at most; got {text!r}")
+        raise Refused(
+            "msisdn-characters", f"a number is digits, with a + before at most; got {text!r}"
+        )
     digits = digits if plus else _international(digits, numbering)
     number = msisdn_from_digits(digits)
     if number == NO_MSISDN or not _country_fits(digits, numbering):
         low, high = numbering.min_national_digits, numbering.max_national_digits
         raise Refused(
             "msisdn-length",
-            f"{text!r} is no number: expected {low} to {high} digits after +{numbering.country_code},"
+            f"{text!r} is no number: {low} to {high} digits after +{numbering.country_code},"
             " or a foreign number of 5 to 15 digits with + before it",
         )
     return number

@@ -27,7 +27,16 @@ from numpy.typing import NDArray
 
 from eir import limits
 from eir.core import deadlines, imeiset, pairtable
-from eir.core.generation import BLACK, BLACK_UNION, FEEDS, LIST, Content, Generation, Section, spec_of
+from eir.core.generation import (
+    BLACK,
+    BLACK_UNION,
+    FEEDS,
+    LIST,
+    Content,
+    Generation,
+    Section,
+    spec_of,
+)
 from eir.core.imeiset import ImeiSet
 from eir.core.orders import Hold, Override, check_hold, check_override
 from eir.errors import Corrupt, EirError, Refused
@@ -44,7 +53,7 @@ U64 = NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class SnapshotHead:
-    """Whose word it is and as of when. ``session``: a UUID's text; ``made_at``: Unix seconds UTC."""
+    """Whose word, as of when. ``session``: a UUID's text; ``made_at``: Unix seconds UTC."""
 
     feed: str
     registry_id: str
@@ -114,7 +123,7 @@ class SnapshotWriter:
         if self._head.feed not in spec.feeds:
             raise Refused(
                 "section-misplaced",
-                f"{section.name} belongs to the {spec.feeds[0]} feed, not to the {self._head.feed}'s",
+                f"{section.name} belongs to the {spec.feeds[0]} feed, not to this one",
             )
         if section.name in self._sections:
             raise Refused("section-twice", f"{section.name} was added before")
@@ -125,7 +134,9 @@ class SnapshotWriter:
 
     def write(self, path: Path) -> SnapshotFacts:
         """Write, fsync, and make read-only a new file; the folder's own fsync is the depot's."""
-        kept = {name: self._sections[name] for name in sorted(self._sections) if name != BLACK_UNION}
+        kept = {
+            name: self._sections[name] for name in sorted(self._sections) if name != BLACK_UNION
+        }
         digest = sum((of_section(section) for section in kept.values()), Digest())
         union = _black_union(kept)
         if union is not None:
@@ -191,7 +202,9 @@ def _verify_content(generation: Generation) -> None:
         if name != BLACK_UNION:
             total += digest
     if str(total) != generation.digest:
-        raise Corrupt("header", f"the content's digest is {total}, the header says {generation.digest}")
+        raise Corrupt(
+            "header", f"the content's digest is {total}, the header says {generation.digest}"
+        )
     _verify_union(generation)
 
 
@@ -267,7 +280,7 @@ def _write_file(
         put(bytes(entry.offset - at))
         for (_, offset, _), piece in zip(entry.parts, pieces, strict=True):
             put(bytes(entry.offset + offset - at))
-            put(memoryview(piece))
+            put(piece.data)
     file.flush()
     os.fsync(file.fileno())
     return at, whole.hexdigest()
@@ -283,7 +296,7 @@ def _lay_out(section: Section) -> tuple[_Entry, list[NDArray[np.uint8]]]:
         seen.update(bytes(_aligned(at) - at))
         at = _aligned(at)
         places.append((name, at, len(part)))
-        seen.update(memoryview(part))
+        seen.update(part.data)
         at += len(part)
     entry = _Entry(
         name=section.name,
@@ -300,7 +313,7 @@ def _lay_out(section: Section) -> tuple[_Entry, list[NDArray[np.uint8]]]:
 
 
 def _placed(laid: list[tuple[_Entry, list[NDArray[np.uint8]]]], start: int) -> list[_Entry]:
-    """The entries with their offsets, from ``start`` on. Their encoding is as long wherever they lie."""
+    """The entries with their offsets, from ``start`` on; encoded as long wherever they lie."""
     placed = []
     for entry, _ in laid:
         start = _aligned(start)
@@ -349,13 +362,14 @@ def _read_header(packed: bytes) -> tuple[SnapshotHead, str, list[_Entry]]:
         if fields["format"] != FORMAT:
             raise Corrupt("header", f"format {fields['format']!r}; this engine reads {FORMAT}")
         head = SnapshotHead(
-            fields["feed"], fields["registry"], fields["session"], fields["serial"], fields["made_at"]
+            fields["feed"],
+            fields["registry"],
+            fields["session"],
+            fields["serial"],
+            fields["made_at"],
         )
         _check_head(head)
-        entries = [
-            _Entry(*row[:5], int.from_bytes(row[5], "big"), row[6], row[7], tuple(map(tuple, row[8])))
-            for row in fields["sections"]
-        ]
+        entries = [_entry_of(*row) for row in fields["sections"]]
         if _pack_header(head, fields["digest"], entries) != packed:
             raise Corrupt("header", "is not in canonical form")
     except Corrupt:
@@ -371,10 +385,28 @@ def _read_header(packed: bytes) -> tuple[SnapshotHead, str, list[_Entry]]:
     return head, fields["digest"], entries
 
 
+def _entry_of(
+    name: str,
+    kind: str,
+    reason_id: int,
+    base: int,
+    items: int,
+    offset: bytes,
+    length: int,
+    sha256: bytes,
+    parts: list[list[object]],
+) -> _Entry:
+    places = tuple((str(part), int(str(at)), int(str(size))) for part, at, size in parts)
+    at = int.from_bytes(offset, "big")
+    return _Entry(name, kind, reason_id, base, items, at, length, sha256, places)
+
+
 def _check_head(head: SnapshotHead) -> None:
     texts = (head.feed, head.registry_id, head.session)
     if not all(isinstance(t, str) and 0 < len(t) <= limits.MAX_TEXT_FIELD_CHARS for t in texts):
-        raise Refused("snapshot-head", "feed, registry id and session are texts of 1 to 256 characters")
+        raise Refused(
+            "snapshot-head", "feed, registry id and session are texts of 1 to 256 characters"
+        )
     if head.feed not in FEEDS:
         raise Refused("snapshot-head", f"feed {head.feed!r}: it is one of {', '.join(FEEDS)}")
     numbers = (head.serial, head.made_at)
@@ -407,7 +439,11 @@ def _id_fits(reason_id: int) -> bool:
 def _check_layout(mapped: NDArray[np.uint8], at: int, entries: list[_Entry]) -> int:
     """Where the last section ends; sections and parts stand gapless but for zero padding."""
     for entry in entries:
-        if entry.offset != _aligned(at) or entry.offset > len(mapped) or mapped[at : entry.offset].any():
+        if (
+            entry.offset != _aligned(at)
+            or entry.offset > len(mapped)
+            or mapped[at : entry.offset].any()
+        ):
             raise Corrupt(entry.name, "does not begin where the one before it ends")
         inner = 0
         for _, offset, length in entry.parts:
@@ -422,7 +458,7 @@ def _check_layout(mapped: NDArray[np.uint8], at: int, entries: list[_Entry]) -> 
 
 def _open_section(mapped: NDArray[np.uint8], entry: _Entry, *, trusted: bool) -> Section:
     body = mapped[entry.offset : entry.offset + entry.length]
-    if not trusted and hashlib.sha256(memoryview(body)).digest() != entry.sha256:
+    if not trusted and hashlib.sha256(body.data).digest() != entry.sha256:
         raise Corrupt("hash", "does not match its SHA-256")
     parts = {name: body[offset : offset + length] for name, offset, length in entry.parts}
     content: Content = sections.content_of(entry.kind, parts, base=entry.base, items=entry.items)

@@ -1,8 +1,8 @@
 """The digest of a generation's content: order-free, so a delta updates it.
 
 Per item, two 64-bit lanes: the lane's seed for (section, form of item), then for each word of the
-item ``h = fmix64(h ^ word)`` (MurmurHash3's finaliser). Each lane is summed mod 2^64 over all items;
-the empty set is 0. It finds accidents; signatures and SHA-256 find attackers.
+item ``h = fmix64(h ^ word)`` (MurmurHash3's finaliser). Each lane is summed mod 2^64 over all
+items; the empty set is 0. It finds accidents; signatures and SHA-256 find attackers.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def of_section(section: Section) -> Digest:
     if isinstance(content, ImeiSet):
         for keys in content.chunks():
             total += of_rows(section.name, keys)
-        return total + of_rows(section.name, content.ranges[:, 0], content.ranges[:, 1], form="range")
+        return total + of_rows(
+            section.name, content.ranges[:, 0], content.ranges[:, 1], form="range"
+        )
     for columns in content.chunks():
         total += of_rows(section.name, *columns)
     return total
@@ -89,7 +91,7 @@ def encode_order(row: Override | Hold) -> bytes:
 
 
 @compiled
-def _fmix64(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _fmix64(x):
     x ^= x >> np.uint64(33)
     x *= np.uint64(0xFF51AFD7ED558CCD)
     x ^= x >> np.uint64(33)
@@ -98,7 +100,7 @@ def _fmix64(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 
 
 @compiled
-def _sum(seed, words):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _sum(seed, words):
     total = np.uint64(0)
     for i in range(words.shape[0]):
         h = seed

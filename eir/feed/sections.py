@@ -55,7 +55,9 @@ def content_of(kind: str, parts: Mapping[str, Bytes], *, base: int, items: int) 
     except KeyError as missing:
         raise Corrupt("header", f"unknown kind or missing part {missing}") from None
     except ValueError as error:
-        raise Corrupt("header", f"a part's length is no multiple of its entries': {error}") from None
+        raise Corrupt(
+            "header", f"a part's length is no multiple of its entries': {error}"
+        ) from None
 
 
 def base_of(content: Content) -> int:

@@ -1,1 +1,1 @@
-
+"""The counter: what serves, and the deciding. Knows not where generations come from."""

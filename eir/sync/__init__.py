@@ -1,1 +1,1 @@
-
+"""The gate: how a feed is followed. Gets persist and publish as callables."""

@@ -1,1 +1,1 @@
-
+"""Generated from proto/; used by doors and the client only."""

@@ -1,0 +1,477 @@
+"""Probes of mapped data, compiled: a batch of queries in, facts, then verdicts out.
+
+Stage one (``facts_of``) collects what the data say, stage two (``policy.decide``) is the table.
+Everything that serves is reached through one int64 array of addresses, ``desc``, laid out by
+``tables.Tables``, which also keeps alive what it points to. No bounds are checked here: what is
+mapped was verified before.
+
+A section of a generation may be overlaid by newer deltas: a list by what came and what went, pairs
+and deadlines by the complete new rows of each touched key.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eir.core.jit import compiled, load8, load16, load32, load64, popcount
+from eir.core.pairtable import ESCAPE, LAST, RUN
+from eir.core.policy import (
+    BOUND,
+    BOUND_ELSEWHERE,
+    EXEMPT_ALL,
+    EXEMPT_EQUIPMENT,
+    EXEMPT_REGISTRATION,
+    GREY,
+    HAS_BINDINGS,
+    LEGACY,
+    MALFORMED,
+    NUMBER_KNOWN,
+    RELEASED,
+    ROAMER,
+    WHITE,
+    decide,
+    leaves_as,
+)
+from eir.core.rankindex import LINE_BITS, LINE_BYTES
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+VACANT = np.uint64(0xFFFFFFFFFFFFFFFF)
+NONE = np.uint64(0)
+MAX_KEY = np.uint64(99_999_999_999_999)
+
+# A directory: a hash table over key >> 16. A view: a directory and what its slots point into.
+DIRECTORY, SHIFT, MASK, DATA = 0, 1, 2, 3
+RANGES, RANGE_COUNT = 4, 5
+VALUES, WORDS, BASE = 4, 5, 6
+STARTS, NUMBERS, DEADLINES = 4, 5, 6
+VIEW_WORDS = 8
+# A section: its base's view, whether an overlay covers it, and the overlay's views.
+BASE_VIEW, OVERLAID, FIRST_VIEW, SECOND_VIEW = 0, 7, 8, 16
+CAME, WENT = FIRST_VIEW, SECOND_VIEW
+TOUCHED, ROWS = FIRST_VIEW, SECOND_VIEW
+SECTION_WORDS = 24
+LIST_SLOT_BYTES, INDEX_SLOT_BYTES = 16, 32
+
+# Where each section's words begin in desc.
+(
+    AT_WHITE,
+    AT_LEGACY,
+    AT_BOUND_ELSEWHERE,
+    AT_GREY,
+    AT_BINDINGS,
+    AT_BINDINGS_IMSI,
+    AT_IMSI_MSISDN,
+    AT_EXEMPT_ALL,
+    AT_EXEMPT_REGISTRATION,
+    AT_RELEASED,
+    AT_EXEMPT_EQUIPMENT,
+    AT_REGISTRY_BLACK,
+    AT_OPERATOR_BLACK,
+) = (SECTION_WORDS * i for i in range(13))
+# Behind them: overrides, holds, PLMNs, policy, and where the black lists begin.
+(
+    AT_OVERRIDES,
+    OVERRIDE_COUNT,
+    AT_HOLDS,
+    HOLD_COUNT,
+    AT_PLMNS,
+    PLMN_COUNT,
+    AT_MASKS,
+    AT_STATUSES,
+    SHADOW,
+    AT_BLACK_TIMES,
+    BLACK_COUNT,
+    REGISTRY_BLACK_COUNT,
+) = range(SECTION_WORDS * 13, SECTION_WORDS * 13 + 12)
+AT_BLACK = SECTION_WORDS * 13 + 16
+BLACK_WORDS = SECTION_WORDS + 8
+BLACK_BIT = SECTION_WORDS
+OVERRIDE_WORDS, HOLD_WORDS, PLMN_WORDS = 4, 6, 2
+
+
+@compiled
+def hash_directory(rows, table, shift, mask):
+    """Put rows uint64[n, w] (first word: key >> 16) into the vacant table uint64[2^k, w]."""
+    for i in range(rows.shape[0]):
+        at = (rows[i, 0] * GOLDEN) >> shift
+        while table[at, 0] != VACANT:
+            at = (at + np.uint64(1)) & mask
+        for w in range(rows.shape[1]):
+            table[at, w] = rows[i, w]
+
+
+@compiled
+def find_slot(desc, view, key, slot_bytes):
+    """Address of the directory slot of key's container, or 0."""
+    if desc[view + DIRECTORY] == 0:
+        return np.int64(0)
+    container = key >> np.uint64(16)
+    mask = np.uint64(desc[view + MASK])
+    at = (container * GOLDEN) >> np.uint64(desc[view + SHIFT])
+    while True:
+        slot = desc[view + DIRECTORY] + np.int64(at) * slot_bytes
+        found = load64(slot)
+        if found == container:
+            return slot
+        if found == VACANT:
+            return np.int64(0)
+        at = (at + np.uint64(1)) & mask
+
+
+@compiled
+def in_keys(desc, view, key):
+    """Whether the portable Roaring bytes of a list hold the key."""
+    slot = find_slot(desc, view, key, LIST_SLOT_BYTES)
+    if slot == 0:
+        return False
+    meta = load64(slot + 8)
+    body = desc[view + DATA] + np.int64(meta & np.uint64((1 << 44) - 1))
+    kind = np.int64((meta >> np.uint64(44)) & np.uint64(3))
+    low = np.int64(key & np.uint64(0xFFFF))
+    if kind == 1:
+        return (load8(body + (low >> 3)) >> (low & 7)) & 1 == 1
+    stride = 2 if kind == 0 else 4
+    begin, end = np.int64(0), np.int64(meta >> np.uint64(46))
+    while begin < end:
+        middle = (begin + end) >> 1
+        if load16(body + stride * middle) <= low:
+            begin = middle + 1
+        else:
+            end = middle
+    if begin == 0:
+        return False
+    start = load16(body + stride * (begin - 1))
+    if kind == 0:
+        return start == low
+    return low <= start + load16(body + stride * (begin - 1) + 2)
+
+
+@compiled
+def in_ranges(desc, view, key):
+    """Whether one of the disjoint ascending ranges (lo, hi) of a list holds the key."""
+    begin, end = np.int64(0), desc[view + RANGE_COUNT]
+    if end == 0:
+        return False
+    ranges = desc[view + RANGES]
+    while begin < end:
+        middle = (begin + end) >> 1
+        if load64(ranges + 16 * middle) <= key:
+            begin = middle + 1
+        else:
+            end = middle
+    return begin > 0 and key <= load64(ranges + 16 * (begin - 1) + 8)
+
+
+@compiled
+def in_list(desc, section, key):
+    """Membership of a list as it stands now. A range that went is exactly one of the base's."""
+    if desc[section + OVERLAID] == 0:
+        return in_keys(desc, section, key) or in_ranges(desc, section, key)
+    came, went = section + CAME, section + WENT
+    return (
+        in_keys(desc, came, key)
+        or in_ranges(desc, came, key)
+        or (in_keys(desc, section, key) and not in_keys(desc, went, key))
+        or (in_ranges(desc, section, key) and not in_ranges(desc, went, key))
+    )
+
+
+@compiled
+def rank_of(desc, view, key):
+    """The place of a key in a ranked index, or -1."""
+    slot = find_slot(desc, view, key, INDEX_SLOT_BYTES)
+    if slot == 0:
+        return np.int64(-1)
+    meta = load64(slot + 16)
+    low = np.int64(key & np.uint64(0xFFFF))
+    lowest = np.int64((meta >> np.uint64(20)) & np.uint64(0xFFFF))
+    if low < lowest or low > np.int64((meta >> np.uint64(44)) & np.uint64(0xFFFF)):
+        return np.int64(-1)
+    first = np.int64(load64(slot + 8))
+    body = desc[view + DATA] + np.int64(load64(slot + 24))
+    if (meta >> np.uint64(40)) & np.uint64(1) == np.uint64(1):
+        return rank_in_lines(body, low - lowest, first)
+    begin, end = np.int64(0), np.int64(meta & np.uint64(0xFFFFF))
+    card = end
+    while begin < end:
+        middle = (begin + end) >> 1
+        if load16(body + 2 * middle) < low:
+            begin = middle + 1
+        else:
+            end = middle
+    return first + begin if begin < card and load16(body + 2 * begin) == low else np.int64(-1)
+
+
+@compiled
+def rank_in_lines(body, place, first):
+    """One cache line: is the bit there, and how many stand before it."""
+    line = body + place // LINE_BITS * LINE_BYTES
+    bit = place % LINE_BITS + 16
+    word = load64(line + 8 * (bit >> 6))
+    here = np.uint64(1) << np.uint64(bit & 63)
+    if word & here == NONE:
+        return np.int64(-1)
+    before = popcount(word & (here - np.uint64(1)))
+    for w in range(bit >> 6):
+        before += popcount(load64(line + 8 * w))
+    rank = load16(line)
+    return first + rank + before - popcount(np.uint64(rank))
+
+
+@compiled
+def rows_view(desc, section, key):
+    """The view with the key's rows: the overlay's if a delta touched the key, else the base's."""
+    if desc[section + OVERLAID] != 0 and in_keys(desc, section + TOUCHED, key):
+        return section + ROWS
+    return section + BASE_VIEW
+
+
+@compiled
+def pairs_of(desc, section, key, value):
+    """(the key has pairs, the pair (key, value) is among them, the key's lowest value or 0)."""
+    view = rows_view(desc, section, key)
+    rank = rank_of(desc, view, key)
+    if rank < 0:
+        return False, False, NONE
+    base = np.uint64(desc[view + BASE])
+    entry = load32(desc[view + VALUES] + 4 * rank)
+    if entry < RUN:
+        only = base + np.uint64(entry)
+        return True, only == value, only
+    at = desc[view + WORDS] + 4 * (entry - RUN)
+    lowest = NONE
+    while True:
+        head = load32(at)
+        found = base + np.uint64(head & ESCAPE)
+        at += 4
+        if head & ESCAPE == ESCAPE:
+            found = np.uint64(load32(at)) | (np.uint64(load32(at + 4)) << np.uint64(32))
+            at += 8
+        if lowest == NONE:
+            lowest = found
+        if found >= value or head & LAST:
+            return True, found == value, lowest
+
+
+@compiled
+def deadline_of(desc, key, number):
+    """The deadline of (key, number), else of (key, any), else -1: Unix seconds."""
+    view = rows_view(desc, AT_GREY, key)
+    rank = rank_of(desc, view, key)
+    if rank < 0:
+        return np.int64(-1)
+    first = load32(desc[view + STARTS] + 4 * rank)
+    begin, end = first, load32(desc[view + STARTS] + 4 * rank + 4)
+    last = end
+    numbers, deadlines = desc[view + NUMBERS], desc[view + DEADLINES]
+    while begin < end:
+        middle = (begin + end) >> 1
+        if load64(numbers + 8 * middle) < number:
+            begin = middle + 1
+        else:
+            end = middle
+    if begin < last and load64(numbers + 8 * begin) == number:
+        return load32(deadlines + 4 * begin)
+    if load64(numbers + 8 * first) == NONE:
+        return load32(deadlines + 4 * first)
+    return np.int64(-1)
+
+
+@compiled
+def find_override(desc, key, number, now):
+    """(facts, until) of exactly (key, number), sorted rows (key, number, until, facts)."""
+    begin, end = np.int64(0), desc[OVERRIDE_COUNT]
+    rows = desc[AT_OVERRIDES]
+    last = end
+    while begin < end:
+        middle = (begin + end) >> 1
+        row = rows + 32 * middle
+        imei = load64(row)
+        if imei < key or (imei == key and load64(row + 8) < number):
+            begin = middle + 1
+        else:
+            end = middle
+    row = rows + 32 * begin
+    if begin == last or load64(row) != key or load64(row + 8) != number:
+        return np.int64(0), np.int64(0)
+    until = np.int64(load64(row + 16))
+    if until != 0 and until <= now:
+        return np.int64(0), np.int64(0)
+    return np.int64(load64(row + 24)), until
+
+
+@compiled
+def override_of(desc, key, number, now):
+    """(facts, until) of the pair's override, else the IMEI's, else the number's."""
+    facts, until = np.int64(0), np.int64(0)
+    if key != NONE and number != NONE:
+        facts, until = find_override(desc, key, number, now)
+    if facts == 0 and key != NONE:
+        facts, until = find_override(desc, key, NONE, now)
+    if facts == 0 and number != NONE:
+        facts, until = find_override(desc, NONE, number, now)
+    return facts, until
+
+
+@compiled
+def roams(desc, imsi):
+    """An IMSI outside every home and enforced PLMN; nobody roams where no PLMN is set."""
+    digits, length = imsi >> np.uint64(4), np.int64(imsi & np.uint64(15))
+    six = digits
+    for _ in range(6, length):
+        six //= np.uint64(10)
+    five = six // np.uint64(10) if length > 5 else six
+    for i in range(desc[PLMN_COUNT]):
+        row = desc[AT_PLMNS] + 16 * i
+        prefix = load64(row)
+        if prefix == (five if load64(row + 8) == np.uint64(5) else six) and (
+            load64(row + 8) == np.uint64(5) or length > 5
+        ):
+            return False
+    return desc[PLMN_COUNT] > 0
+
+
+@compiled
+def black_of(desc, key, active):
+    """Bit n for each active black list n with the key. A clean device costs a probe a feed."""
+    black = NONE
+    first, last = np.int64(0), desc[REGISTRY_BLACK_COUNT]
+    for union in (AT_REGISTRY_BLACK, AT_OPERATOR_BLACK):
+        if last > first and in_list(desc, union, key):
+            for i in range(first, last):
+                at = AT_BLACK + BLACK_WORDS * i
+                bit = np.uint64(1) << np.uint64(desc[at + BLACK_BIT])
+                if active & bit != NONE and in_list(desc, at, key):
+                    black |= bit
+        first, last = last, desc[BLACK_COUNT]
+    return black
+
+
+@compiled
+def active_black(desc, now):
+    """Bit n for each black list n that counts now; times stand as (from, until), 0 = no bound."""
+    active = NONE
+    for n in range(64):
+        begin = np.int64(load64(desc[AT_BLACK_TIMES] + 16 * n))
+        end = np.int64(load64(desc[AT_BLACK_TIMES] + 16 * n + 8))
+        if begin <= now and (end == 0 or now < end):
+            active |= np.uint64(1) << np.uint64(n)
+    return active
+
+
+@compiled
+def subscriber_facts(desc, number, imsi):
+    """Stage one, the half that needs no device."""
+    facts = np.int64(0)
+    if number != NONE:
+        facts |= NUMBER_KNOWN
+        if in_list(desc, AT_EXEMPT_ALL, number):
+            facts |= EXEMPT_ALL
+        if in_list(desc, AT_EXEMPT_REGISTRATION, number):
+            facts |= EXEMPT_REGISTRATION
+        if in_list(desc, AT_RELEASED, number):
+            facts |= RELEASED
+    if imsi != NONE and roams(desc, imsi):
+        facts |= ROAMER
+    return facts
+
+
+@compiled
+def device_facts(desc, key, number, imsi, released):
+    """Stage one, what the lists and bindings say of a device and its subscriber."""
+    facts = np.int64(0)
+    if in_list(desc, AT_EXEMPT_EQUIPMENT, key):
+        facts |= EXEMPT_EQUIPMENT
+    has, bound, _ = pairs_of(desc, AT_BINDINGS, key, number)
+    has_imsi, bound_imsi, _ = pairs_of(desc, AT_BINDINGS_IMSI, key, imsi)
+    if has or has_imsi:
+        facts |= HAS_BINDINGS
+    if not released and ((bound and number != NONE) or (bound_imsi and imsi != NONE)):
+        facts |= BOUND
+    if in_list(desc, AT_BOUND_ELSEWHERE, key):
+        facts |= BOUND_ELSEWHERE
+    if in_list(desc, AT_LEGACY, key):
+        facts |= LEGACY
+    if in_list(desc, AT_WHITE, key):
+        facts |= WHITE
+    return facts
+
+
+@compiled
+def facts_of(desc, key, msisdn, imsi, now, active):
+    """Stage one: (facts, black, number after mapping, deadline, override's until)."""
+    number = msisdn
+    if number == NONE and imsi != NONE:
+        _, _, number = pairs_of(desc, AT_IMSI_MSISDN, imsi, NONE)
+    facts = subscriber_facts(desc, number, imsi)
+    decodable = key != NONE and key <= MAX_KEY
+    until = np.int64(0)
+    if desc[OVERRIDE_COUNT] > 0:
+        override, until = override_of(desc, key if decodable else NONE, number, now)
+        facts |= override
+    if not decodable:
+        return facts | MALFORMED, NONE, number, np.int64(0), until
+    facts |= device_facts(desc, key, number, imsi, facts & RELEASED != 0)
+    deadline = deadline_of(desc, key, number)
+    if deadline >= 0:
+        facts |= GREY
+    return facts, black_of(desc, key, active), number, deadline, until
+
+
+@compiled
+def held(desc, key, number, code, now):
+    """Whether a hold covers this refusal: rows (until, code, prefix, its limit, TACs, count)."""
+    tac = key // np.uint64(1_000_000)
+    for i in range(desc[HOLD_COUNT]):
+        row = desc[AT_HOLDS] + 8 * HOLD_WORDS * i
+        reason = np.int64(load64(row + 8))
+        if now >= np.int64(load64(row)) or (reason != 0 and reason != code):
+            continue
+        limit = load64(row + 24)
+        leading = number
+        while leading >= limit and limit > NONE:
+            leading //= np.uint64(10)
+        if limit > NONE and leading != load64(row + 16):
+            continue
+        begin, end = np.int64(0), np.int64(load64(row + 40))
+        tacs, count = np.int64(load64(row + 32)), end
+        while begin < end:
+            middle = (begin + end) >> 1
+            if load64(tacs + 8 * middle) < tac:
+                begin = middle + 1
+            else:
+                end = middle
+        if count == 0 or (begin < count and load64(tacs + 8 * begin) == tac):
+            return True
+    return False
+
+
+@compiled
+def check(desc, masks, imei, msisdn, imsi, now, grace_time, verdicts, valid_until, counts):
+    """Decide a batch of uint64 queries.
+
+    ``verdicts`` uint8[n, 4]: (status, decided status, code, row). ``valid_until`` int64[n].
+    ``counts`` uint64[CODES, 5]: one is added at (code, status) for each.
+    """
+    active = active_black(desc, now)
+    shadow = desc[SHADOW] != 0
+    for i in range(len(imei)):
+        facts, black, number, deadline, until = facts_of(
+            desc, imei[i], msisdn[i], imsi[i], now, active
+        )
+        row, code = decide(facts, black, deadline, grace_time, masks)
+        decided = load8(desc[AT_STATUSES] + code)
+        spared = row >= 12 and desc[HOLD_COUNT] > 0 and held(desc, imei[i], number, code, now)
+        status = leaves_as(decided, row, spared, shadow)
+        verdicts[i, 0] = status
+        verdicts[i, 1] = decided
+        verdicts[i, 2] = code
+        verdicts[i, 3] = row
+        valid_until[i] = deadline if row == 12 else (until if row == 1 else 0)
+        counts[code, status] += np.uint64(1)
+
+
+@compiled
+def collect(desc, imei, msisdn, imsi, now):
+    """Stage one alone, of one query: what ``explain`` shows."""
+    return facts_of(desc, imei, msisdn, imsi, now, active_black(desc, now))

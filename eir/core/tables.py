@@ -1,0 +1,267 @@
+"""What serves, laid out for the kernel: two generations and a policy as one immutable value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eir import limits
+from eir.core import kernel, policy
+from eir.core.deadlines import DeadlineTable
+from eir.core.generation import BLACK_UNION, OPERATOR, REGISTRY, Generation, Section
+from eir.core.imeiset import ImeiSet
+from eir.core.orders import Hold, Override
+from eir.core.pairtable import PairTable
+from eir.core.policy import FIXED_REASONS, BlackList, Policy
+from eir.core.rankindex import RankIndex
+from eir.errors import Refused
+
+Order = TypeVar("Order", Override, Hold)
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+
+_PLACES: Mapping[str, int] = {
+    "white": kernel.AT_WHITE,
+    "legacy": kernel.AT_LEGACY,
+    "bound-elsewhere": kernel.AT_BOUND_ELSEWHERE,
+    "grey": kernel.AT_GREY,
+    "bindings": kernel.AT_BINDINGS,
+    "bindings.imsi": kernel.AT_BINDINGS_IMSI,
+    "imsi-msisdn": kernel.AT_IMSI_MSISDN,
+    "exempt.subscriber.all": kernel.AT_EXEMPT_ALL,
+    "exempt.subscriber.registration": kernel.AT_EXEMPT_REGISTRATION,
+    "released": kernel.AT_RELEASED,
+    "exempt.equipment": kernel.AT_EXEMPT_EQUIPMENT,
+}
+_UNION_PLACES = {REGISTRY: kernel.AT_REGISTRY_BLACK, OPERATOR: kernel.AT_OPERATOR_BLACK}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Of one batch of n. ``rows`` uint8[n, 4]: status as it leaves, status as decided, code, table
+    row. ``valid_until`` int64[n]: Unix seconds UTC, 0 = none.
+    """
+
+    rows: NDArray[np.uint8]
+    valid_until: I64
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Of one query. ``bits``: policy's fact bits; ``black``: reason names, highest first;
+    ``number``: MSISDN after mapping, 0 = none; ``deadline``: of the grey entry, -1 = none.
+    """
+
+    bits: int
+    black: tuple[str, ...]
+    number: int
+    deadline: int
+    override_until: int
+
+
+class Tables:
+    """(registry generation, operator generation, policy), swapped as one. Immutable.
+
+    ``reasons`` uint16[CODES]: the reason id of each verdict code; ``reason_names``: by id;
+    ``black_order``: the reasons' names, the highest first, whose places are the bits of a mask.
+    """
+
+    def __init__(self, registry: Generation, operator: Generation | None, chosen: Policy) -> None:
+        """Raises Refused ``too-many-reasons`` where the black lists' reasons do not fit."""
+        self.registry, self.operator, self.policy = registry, operator, chosen
+        self._kept: list[NDArray[np.generic]] = []
+        names = {name for feed in self._generations() for name in feed.black()}
+        if len(names) > limits.MAX_BLACK_REASONS:
+            raise Refused(
+                "too-many-reasons", f"{len(names)} black lists; at most 64 can be told apart"
+            )
+        self.black_order = tuple(chosen.ranked(sorted(names)))
+        self._name_reasons()
+        count = sum(len(feed.black()) for feed in self._generations())
+        self.desc: I64 = np.zeros(kernel.AT_BLACK + kernel.BLACK_WORDS * count, np.int64)
+        self._place_sections()
+        self._place_black()
+        self._place_policy()
+        self._place_orders()
+
+    def check(
+        self, imei: U64, msisdn: U64, imsi: U64, *, now: int, grace_time: int, counts: U64
+    ) -> Verdicts:
+        """Decide n queries, each array uint64[n]: IMEI key (0 = none), MSISDN (0), IMSI code (0).
+
+        Times are Unix seconds UTC. ``counts`` uint64[CODES, 5] gains one at each (code, status).
+        """
+        rows = np.empty((len(imei), 4), np.uint8)
+        valid_until = np.empty(len(imei), np.int64)
+        _check(
+            self.desc, self.masks, imei, msisdn, imsi, now, grace_time, rows, valid_until, counts
+        )
+        return Verdicts(rows, valid_until)
+
+    def facts(self, imei: int, msisdn: int, imsi: int, *, now: int) -> Facts:
+        """Stage one of one query, for ``explain``."""
+        words = (np.uint64(imei), np.uint64(msisdn), np.uint64(imsi))
+        with np.errstate(over="ignore"):
+            bits, black, number, deadline, until = kernel.collect(self.desc, *words, now)
+        names = tuple(name for i, name in enumerate(self.black_order) if int(black) >> i & 1)
+        return Facts(int(bits), names, int(number), int(deadline), int(until))
+
+    def _generations(self) -> Iterator[Generation]:
+        yield self.registry
+        if self.operator is not None:
+            yield self.operator
+
+    def _name_reasons(self) -> None:
+        self.reasons: NDArray[np.uint16] = np.zeros(policy.CODES, np.uint16)
+        self.reason_names: dict[int, str] = {}
+        for name, number in FIXED_REASONS.items():
+            self.reasons[number] = number
+            self.reason_names[number] = name
+        for feed in self._generations():
+            for name, section in feed.black().items():
+                code = policy.BLACK_BASE + self.black_order.index(name)
+                if self.reasons[code] == 0:
+                    self.reasons[code] = section.reason_id
+                if self.reason_names.setdefault(section.reason_id, name) != name:
+                    raise Refused("reason-id", f"id {section.reason_id} names two black lists")
+
+    def _keep(self, array: NDArray[np.generic]) -> int:
+        """The array's address; the array lives as long as this object."""
+        self._kept.append(array)
+        return int(array.ctypes.data)
+
+    def _place_sections(self) -> None:
+        for feed in self._generations():
+            for name, section in feed.sections.items():
+                if name in _PLACES:
+                    self._place(_PLACES[name], section)
+
+    def _place_black(self) -> None:
+        """The registry's black lists, then the operator's, and each feed's union."""
+        at = 0
+        for feed in self._generations():
+            blacks = feed.black()
+            union = feed.sections.get(BLACK_UNION) or next(iter(blacks.values()), None)
+            if union is not None:
+                self._place(_UNION_PLACES[feed.feed], union)
+            for name, section in blacks.items():
+                place = kernel.AT_BLACK + kernel.BLACK_WORDS * at
+                self._place(place, section)
+                self.desc[place + kernel.BLACK_BIT] = self.black_order.index(name)
+                at += 1
+            if feed.feed == REGISTRY:
+                self.desc[kernel.REGISTRY_BLACK_COUNT] = at
+        self.desc[kernel.BLACK_COUNT] = at
+
+    def _place(self, place: int, section: Section) -> None:
+        content = section.content
+        if isinstance(content, ImeiSet):
+            self._place_list(place, content)
+        elif isinstance(content, PairTable):
+            self._place_index(place, content.index)
+            self.desc[place + kernel.VALUES] = self._keep(content.values)
+            self.desc[place + kernel.WORDS] = self._keep(content.words)
+            self.desc[place + kernel.BASE] = content.base
+        elif isinstance(content, DeadlineTable):
+            self._place_index(place, content.index)
+            self.desc[place + kernel.STARTS] = self._keep(content.starts)
+            self.desc[place + kernel.NUMBERS] = self._keep(content.numbers)
+            self.desc[place + kernel.DEADLINES] = self._keep(content.deadlines)
+
+    def _place_list(self, place: int, content: ImeiSet) -> None:
+        self._place_directory(place, content.containers)
+        self.desc[place + kernel.DATA] = self._keep(content.data)
+        self.desc[place + kernel.RANGES] = self._keep(np.ascontiguousarray(content.ranges))
+        self.desc[place + kernel.RANGE_COUNT] = len(content.ranges)
+
+    def _place_index(self, place: int, index: RankIndex) -> None:
+        self._place_directory(place, index.containers)
+        self.desc[place + kernel.DATA] = self._keep(index.data)
+
+    def _place_directory(self, place: int, rows: U64) -> None:
+        """A hash table of the containers, half full at most, on a cache line's border."""
+        if len(rows) == 0:
+            return
+        power = max(1, (2 * len(rows) - 1).bit_length())
+        table = _aligned_table(1 << power, rows.shape[1])
+        shift, mask = np.uint64(64 - power), np.uint64((1 << power) - 1)
+        with np.errstate(over="ignore"):
+            kernel.hash_directory(rows, table, shift, mask)
+        self.desc[place + kernel.DIRECTORY] = self._keep(table)
+        self.desc[place + kernel.SHIFT] = int(shift)
+        self.desc[place + kernel.MASK] = int(mask)
+
+    def _place_policy(self) -> None:
+        chosen = self.policy
+        statuses = np.zeros(policy.CODES, np.uint8)
+        for name, number in FIXED_REASONS.items():
+            statuses[number] = chosen.status_of(name)
+        self.masks: U64 = np.zeros(4, np.uint64)
+        times = np.zeros((limits.MAX_BLACK_REASONS, 2), np.uint64)
+        for i, name in enumerate(self.black_order):
+            flags = chosen.black.get(name, BlackList())
+            statuses[policy.BLACK_BASE + i] = flags.status
+            times[i] = (flags.active_from, flags.active_until)
+            for place, on in (
+                (policy.BINDING_OVERRIDES, flags.binding_overrides),
+                (policy.LEGACY_OVERRIDES, flags.legacy_overrides),
+                (policy.BOUND_OVERRIDES, flags.bound_overrides),
+                (policy.STAYS_BLACK, name == policy.NEVER_CLEARED),
+            ):
+                self.masks[place] |= np.uint64(on) << np.uint64(i)
+        plmns = [(int(p), len(p)) for p in (*chosen.home_plmns, *chosen.enforced_plmns)]
+        home = len(plmns) if chosen.home_plmns else 0
+        self.desc[kernel.AT_STATUSES] = self._keep(statuses)
+        self.desc[kernel.AT_BLACK_TIMES] = self._keep(times)
+        self.desc[kernel.SHADOW] = chosen.mode == policy.SHADOW
+        self.desc[kernel.AT_PLMNS] = self._keep(np.array(plmns or [(0, 0)], np.uint64))
+        self.desc[kernel.PLMN_COUNT] = home
+
+    def _place_orders(self) -> None:
+        if self.operator is None:
+            return
+        sections = self.operator.sections
+        if "overrides" in sections:
+            rows = [_override_words(row) for row in _orders(sections["overrides"], Override)]
+            self.desc[kernel.AT_OVERRIDES] = self._keep(np.array(sorted(rows), np.uint64))
+            self.desc[kernel.OVERRIDE_COUNT] = len(rows)
+        if "holds" in sections:
+            held = [self._hold_words(row) for row in _orders(sections["holds"], Hold)]
+            self.desc[kernel.AT_HOLDS] = self._keep(np.array(held, np.uint64))
+            self.desc[kernel.HOLD_COUNT] = len(held)
+
+    def _hold_words(self, row: Hold) -> tuple[int, ...]:
+        prefix = row.msisdn_prefix
+        return (
+            row.until,
+            FIXED_REASONS[row.reason] if row.reason else 0,
+            int(prefix or 0),
+            10 ** len(prefix) if prefix else 0,
+            self._keep(np.array(row.tacs, np.uint64)),
+            len(row.tacs),
+        )
+
+
+def _override_words(row: Override) -> tuple[int, int, int, int]:
+    facts = policy.OVERRIDE_ALLOW if row.allow else policy.OVERRIDE_DENY
+    return row.imei, row.msisdn, row.until, facts | (policy.OVERRIDE_FORCED if row.forced else 0)
+
+
+def _orders(section: Section, kind: type[Order]) -> list[Order]:
+    rows = section.content if isinstance(section.content, tuple) else ()
+    return [row for row in rows if isinstance(row, kind)]
+
+
+def _aligned_table(slots: int, words: int) -> U64:
+    raw = np.full(slots * words + 8, kernel.VACANT, np.uint64)
+    skip = (-raw.ctypes.data % 64) // 8
+    return raw[skip : skip + slots * words].reshape(slots, words)
+
+
+def _check(*arguments: object) -> None:
+    with np.errstate(over="ignore"):
+        kernel.check(*arguments)

@@ -1,0 +1,84 @@
+"""Take what serves once, decide, count. The one way from a door to a verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eir.core import policy
+from eir.core.explanation import Explanation, explain
+from eir.serve.holder import Holder
+
+U64 = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One batch of n, decided on exactly one generation.
+
+    ``status``, ``decided`` (before mode and holds), ``code``: uint8[n]; ``reason``: uint16[n],
+    named by ``reason_names``; ``valid_until``: int64[n], Unix seconds UTC, 0 = none.
+    """
+
+    status: NDArray[np.uint8]
+    decided: NDArray[np.uint8]
+    code: NDArray[np.uint8]
+    reason: NDArray[np.uint16]
+    valid_until: NDArray[np.int64]
+    registry_serial: int
+    operator_serial: int
+    stale: bool
+    reason_names: Mapping[int, str]
+
+
+class Checker:
+    """Decides batches on whatever the holder holds.
+
+    ``counts`` uint64[CODES, 5]: how often each (code, status) was answered since start.
+    """
+
+    def __init__(self, holder: Holder, clock: Callable[[], float] = time.time) -> None:
+        self._holder = holder
+        self._clock = clock
+        self.counts: U64 = np.zeros((policy.CODES, 5), np.uint64)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a generation serves."""
+        return self._holder.ready
+
+    def check(self, imei: U64, msisdn: U64, imsi: U64) -> Answer:
+        """Verdicts of n queries, each uint64[n]: key (0 = malformed), number, IMSI code (0 = none).
+
+        Raises Unavailable while no generation serves.
+        """
+        serving = self._holder.current()
+        tables = serving.tables
+        now = int(self._clock())
+        verdicts = tables.check(
+            imei, msisdn, imsi, now=now, grace_time=serving.grace_time(now), counts=self.counts
+        )
+        rows = verdicts.rows
+        return Answer(
+            status=rows[:, 0],
+            decided=rows[:, 1],
+            code=rows[:, 2],
+            reason=tables.reasons[rows[:, 2]],
+            valid_until=verdicts.valid_until,
+            registry_serial=tables.registry.serial,
+            operator_serial=tables.operator.serial if tables.operator else 0,
+            stale=serving.stale,
+            reason_names=tables.reason_names,
+        )
+
+    def explain(self, imei: int, msisdn: int, imsi: int) -> Explanation:
+        """One verdict with every rule tried. Raises Unavailable while no generation serves."""
+        serving = self._holder.current()
+        now = int(self._clock())
+        return explain(
+            serving.tables, imei, msisdn, imsi, now=now, grace_time=serving.grace_time(now)
+        )

@@ -1,0 +1,61 @@
+"""What serves: one reference, swapped whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eir.core.tables import Tables
+from eir.errors import Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The tables, and how far their word reaches in time.
+
+    ``data_time``: made_at of the newest registry head whose data these are (Unix seconds UTC);
+    ``grace_lag``: seconds by which grace time may run ahead of it. ``stale``: no good head for too
+    long.
+    """
+
+    tables: Tables
+    data_time: int
+    grace_lag: int = 3600
+    stale: bool = False
+
+    def grace_time(self, now: int) -> int:
+        """The time of rows 12–13: it stands still while the engine cannot hear the registry."""
+        return min(now, self.data_time + self.grace_lag)
+
+
+class Holder:
+    """Holds the one reference. Readers take it once a request and keep what they took.
+
+    Assigning a reference is atomic in CPython, so readers take no lock.
+    """
+
+    def __init__(self) -> None:
+        self._serving: Serving | None = None
+        self._listeners: list[Callable[[Serving | None], None]] = []
+
+    def current(self) -> Serving:
+        """What serves now. Raises Unavailable while nothing does."""
+        serving = self._serving
+        if serving is None:
+            raise Unavailable("no generation serves yet")
+        return serving
+
+    @property
+    def ready(self) -> bool:
+        """Whether anything serves."""
+        return self._serving is not None
+
+    def swap(self, serving: Serving | None) -> None:
+        """Put another value in its place, None to stop serving; then tell the listeners."""
+        self._serving = serving
+        for listener in self._listeners:
+            listener(serving)
+
+    def listen(self, listener: Callable[[Serving | None], None]) -> None:
+        """Be told of every swap, in the thread that swaps."""
+        self._listeners.append(listener)
