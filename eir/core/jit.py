@@ -109,8 +109,8 @@ if JIT_DISABLED:
     load32 = _plain_load(ctypes.c_uint32, np.int64)
     load64 = _plain_load(ctypes.c_uint64, np.uint64)
 
-    popcount = _plain_popcount
-    trailing_zeros = _plain_trailing_zeros
+    popcount: Callable[[np.uint64], int] = _plain_popcount
+    trailing_zeros: Callable[[np.uint64], int] = _plain_trailing_zeros
 else:
     load8 = _load(8, types.int64)
     load16 = _load(16, types.int64)
