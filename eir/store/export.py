@@ -1,0 +1,161 @@
+"""A generation as list files and a manifest, which load back to the same digest."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eir import limits
+from eir.core.deadlines import DeadlineTable
+from eir.core.generation import BLACK_UNION, Generation, Section, spec_of
+from eir.core.imeiset import ImeiSet
+from eir.core.jit import compiled
+from eir.core.orders import Hold, Override
+from eir.core.pairtable import PairTable
+from eir.errors import Refused
+
+U64 = NDArray[np.uint64]
+
+_IMEI, _NUMBER, _IMSI = 14, 0, 99
+_FORMS = {"imei": _IMEI, "msisdn": _NUMBER, "imsi": _IMSI}
+_VALUES = {"bindings": "msisdn", "bindings.imsi": "imsi", "imsi-msisdn": "msisdn"}
+_MAX_FIELD_CHARS = 20
+
+Progress = Callable[[int, int], None]
+"""Told (items written, items in all)."""
+
+
+def export(generation: Generation, folder: Path, progress: Progress = lambda *_: None) -> Path:
+    """Write every section as CSV, and ``manifest.toml``, into a new folder; the manifest's path.
+
+    Raises Refused ``export-folder`` where the folder is there and not empty, or can't be written.
+    """
+    sections = [s for name, s in generation.sections.items() if name != BLACK_UNION]
+    total = sum(section.items for section in sections)
+    done = 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise Refused("export-folder", "the folder is not empty", where=str(folder))
+        listed: list[tuple[str, str]] = []
+        for section in sections:
+            for name, items in _write_section(section, folder):
+                if (section.name, name) not in listed:
+                    listed.append((section.name, name))
+                done += items
+                progress(done, total)
+        manifest = folder / "manifest.toml"
+        manifest.write_text(_manifest(generation, listed), encoding="utf-8")
+    except OSError as error:
+        raise Refused("export-folder", error.strerror or str(error), where=str(folder)) from error
+    return manifest
+
+
+def _manifest(generation: Generation, listed: list[tuple[str, str]]) -> str:
+    blacks = generation.black()
+    lines = [f"feed = {json.dumps(generation.feed)}"]
+    lines += [f"registry = {json.dumps(generation.registry_id)}", "max_reject_share = 0.0"]
+    if blacks:
+        lines += ["", "[reason_ids]"]
+        lines += [f"{json.dumps(name)} = {section.reason_id}" for name, section in blacks.items()]
+    for section, file in listed:
+        lines += ["", "[[file]]", f"path = {json.dumps(file)}", f"list = {json.dumps(section)}"]
+        lines += ['format = "csv"', "allow_empty = true"]
+    return "\n".join(lines) + "\n"
+
+
+def _write_section(section: Section, folder: Path) -> Iterator[tuple[str, int]]:
+    """(file name, items) for each piece that was written."""
+    content, keys = section.content, spec_of(section.name).keys
+    if isinstance(content, ImeiSet):
+        chunks = ((chunk,) for chunk in content.chunks())
+        yield from _write_rows(folder, f"{section.name}.csv", [keys], chunks)
+        if len(content.ranges):
+            ends = [(content.ranges[:, 0], content.ranges[:, 1])]
+            name = f"{section.name}.ranges.csv"
+            yield from _write_rows(folder, name, ["from", "to"], ends, forms=[keys, keys])
+    elif isinstance(content, PairTable):
+        header = [keys, _VALUES[section.name]]
+        yield from _write_rows(folder, f"{section.name}.csv", header, content.chunks())
+    elif isinstance(content, DeadlineTable):
+        header = ["imei", "msisdn", "deadline"]
+        forms = ["imei", "msisdn", "msisdn"]
+        yield from _write_rows(folder, f"{section.name}.csv", header, content.chunks(), forms=forms)
+    else:
+        yield _write_orders(folder, f"{section.name}.csv", content)
+
+
+def _write_rows(
+    folder: Path,
+    name: str,
+    header: list[str],
+    chunks: Iterable[tuple[U64, ...]],
+    *,
+    forms: list[str] | None = None,
+) -> Iterator[tuple[str, int]]:
+    codes = np.array([_FORMS[form] for form in forms or header], np.int64)
+    with (folder / name).open("xb") as file:
+        file.write((",".join(header) + "\n").encode())
+        yield name, 0
+        for columns in chunks:
+            _write_chunk(file, columns, codes)
+            yield name, len(columns[0])
+
+
+def _write_chunk(file: BinaryIO, columns: tuple[U64, ...], codes: NDArray[np.int64]) -> None:
+    rows = np.stack(columns, axis=1)
+    text = np.empty(rows.size * (_MAX_FIELD_CHARS + 1), np.uint8)
+    file.write(text[: _format(rows, codes, text)].data)
+
+
+def _write_orders(folder: Path, name: str, rows: Iterable[Override | Hold]) -> tuple[str, int]:
+    written = 0
+    with (folder / name).open("x", encoding="utf-8", newline="") as file:
+        out = csv.writer(file, lineterminator="\n")
+        overrides = name.startswith("overrides")
+        first = ["imei", "msisdn", "action", "until", "forced"]
+        second = ["until", "tacs", "reason", "msisdn_prefix"]
+        out.writerow([*(first if overrides else second), "who", "at", "why"])
+        for row in rows:
+            out.writerow([*_order_fields(row), row.who, row.at or "", row.why])
+            written += 1
+    return name, written
+
+
+def _order_fields(row: Override | Hold) -> list[str | int]:
+    if isinstance(row, Hold):
+        tacs = " ".join(f"{tac:0{limits.TAC_DIGITS}d}" for tac in row.tacs)
+        return [row.until, tacs, row.reason, row.msisdn_prefix]
+    imei = f"{row.imei:0{limits.IMEI_DIGITS}d}" if row.imei else ""
+    action = "allow" if row.allow else "deny"
+    forced = "true" if row.forced else "false"
+    return [imei, row.msisdn or "", action, row.until or "", forced]
+
+
+@compiled
+def _format(rows, codes, text):
+    """Write uint64[n, k] as CSV lines; how many octets. A number of 0 is left out."""
+    at = 0
+    digits = np.empty(_MAX_FIELD_CHARS, np.uint8)
+    for i in range(rows.shape[0]):
+        for k in range(rows.shape[1]):
+            value, width = rows[i, k], codes[k]
+            if width == _IMSI:
+                width = np.int64(value & np.uint64(15))
+                value >>= np.uint64(4)
+            count = 0
+            while value > np.uint64(0) or count < width:
+                digits[count] = np.uint8(48 + value % np.uint64(10))
+                value //= np.uint64(10)
+                count += 1
+            for d in range(count):
+                text[at + d] = digits[count - 1 - d]
+            text[at + count] = 44 if k < rows.shape[1] - 1 else 10
+            at += count + 1
+    return at
