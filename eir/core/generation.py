@@ -31,6 +31,11 @@ class SectionSpec:
     kind: str
     keys: str
 
+    @property
+    def words(self) -> int:
+        """How many words an item's row has: a key, a pair, or IMEI, number and deadline."""
+        return {LIST: 1, PAIRS: 2, DEADLINES: 3}.get(self.kind, 0)
+
 
 SECTIONS: Mapping[str, SectionSpec] = {
     "white": SectionSpec((REGISTRY,), LIST, "imei"),
