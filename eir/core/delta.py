@@ -23,8 +23,8 @@ U64 = NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Items of one section. ``rows`` uint64[n, words], ascending; ``ranges`` uint64[m, 2], ascending;
-    ``orders``: overrides or holds, ascending.
+    """Items of one section, ascending: ``rows`` uint64[n, words], ``ranges`` uint64[m, 2], and
+    ``orders``: overrides or holds.
     """
 
     rows: U64
