@@ -18,7 +18,7 @@ U32 = NDArray[np.uint32]
 MAX_DEADLINE = (1 << 32) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class DeadlineTable:
     """Rows sorted by (IMEI, number). Immutable.
 
@@ -59,6 +59,11 @@ class DeadlineTable:
         sizes = (len(self.starts) - 1, int(self.starts[-1]), len(self.deadlines))
         if sizes != (keys_seen, self.items, self.items):
             raise Corrupt("starts", "counts of keys and rows do not agree")
+
+    def rows(self) -> Iterator[U64]:
+        """As ``chunks``, each uint64[n, 3]."""
+        for columns in self.chunks():
+            yield np.stack(columns, axis=1)
 
 
 def build(rows: Iterable[tuple[U64, U64, NDArray[np.int64]]]) -> DeadlineTable:

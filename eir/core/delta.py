@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir.core.generation import BLACK_UNION, Generation, Section, SectionSpec, spec_of
-from eir.core.imeiset import ImeiSet
 from eir.core.jit import compiled
 from eir.core.orders import Hold, Override
 from eir.errors import Refused
@@ -99,26 +98,15 @@ def _joined(spec: SectionSpec, pieces: list[U64]) -> U64:
 
 
 def _rows(section: Section | None) -> Iterator[U64]:
-    if section is None or isinstance(section.content, tuple):
-        return
-    if isinstance(section.content, ImeiSet):
-        for keys in section.content.chunks():
-            yield keys.reshape(-1, 1)
-        return
-    for columns in section.content.chunks():
-        yield np.stack(columns, axis=1)
+    return section.rows() if section is not None else iter(())
 
 
 def _ranges(section: Section | None) -> U64:
-    if section is not None and isinstance(section.content, ImeiSet):
-        return section.content.ranges
-    return np.empty((0, 2), np.uint64)
+    return section.ranges if section is not None else np.empty((0, 2), np.uint64)
 
 
 def _orders(section: Section | None) -> tuple[Override | Hold, ...]:
-    if section is not None and isinstance(section.content, tuple):
-        return section.content
-    return ()
+    return section.orders if section is not None else ()
 
 
 def _windows(old: Iterator[U64], new: Iterator[U64]) -> Iterator[tuple[U64, U64]]:

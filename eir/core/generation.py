@@ -5,8 +5,11 @@ Holds the vocabulary of sections, and nothing of where the data came from or who
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eir.core.deadlines import DeadlineTable
 from eir.core.imeiset import ImeiSet
@@ -20,7 +23,8 @@ LIST, PAIRS, DEADLINES, OVERRIDES, HOLDS = "list", "pairs", "deadlines", "overri
 BLACK = "black."
 BLACK_UNION = "black-union"
 
-Content = ImeiSet | PairTable | DeadlineTable | tuple[Override, ...] | tuple[Hold, ...]
+Table = ImeiSet | PairTable | DeadlineTable
+Content = Table | tuple[Override, ...] | tuple[Hold, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +97,79 @@ def reason_ids(
 
 
 @dataclass(frozen=True, slots=True)
+class Overlay:
+    """What deltas made of a table since its base was built. O(deltas), never O(base).
+
+    ``touched``: the keys whose rows are now those of ``rows``, complete, whatever the base says.
+    ``rows``: a table of the base's kind; a list's holds all its ranges.
+    """
+
+    touched: ImeiSet
+    rows: Table
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """One named part of a generation. ``reason_id``: of a black list, else 0."""
+    """One named part of a generation. ``reason_id``: of a black list, else 0.
+
+    ``items``: keys plus ranges, pairs, or rows, as they stand with the overlay.
+    """
 
     name: str
     content: Content
     reason_id: int = 0
+    overlay: Overlay | None = None
+    items: int = -1
+
+    def __post_init__(self) -> None:
+        if self.items < 0:
+            content = self.content
+            items = len(content) if isinstance(content, tuple) else content.items
+            object.__setattr__(self, "items", items)
 
     @property
-    def items(self) -> int:
-        """Keys plus ranges, pairs, or rows."""
-        return len(self.content) if isinstance(self.content, tuple) else self.content.items
+    def ranges(self) -> NDArray[np.uint64]:
+        """A list's ranges as they stand, uint64[m, 2]; none of any other kind."""
+        table = self.overlay.rows if self.overlay else self.content
+        return table.ranges if isinstance(table, ImeiSet) else np.empty((0, 2), np.uint64)
+
+    @property
+    def orders(self) -> tuple[Override | Hold, ...]:
+        """Overrides or holds; none of any other kind."""
+        return self.content if isinstance(self.content, tuple) else ()
+
+    def rows(self) -> Iterator[NDArray[np.uint64]]:
+        """The single keys, pairs or grey entries as they stand: uint64[n, words], ascending.
+
+        A chunk at a time, all rows of a key in one. Raises Corrupt where the base is damaged.
+        """
+        if isinstance(self.content, tuple):
+            return iter(())
+        if self.overlay is None:
+            return self.content.rows()
+        return _overlaid(self.content, self.overlay)
+
+
+def _no_rows(table: Table) -> NDArray[np.uint64]:
+    words = 1 if isinstance(table, ImeiSet) else 2 if isinstance(table, PairTable) else 3
+    return np.empty((0, words), np.uint64)
+
+
+def _overlaid(base: Table, overlay: Overlay) -> Iterator[NDArray[np.uint64]]:
+    touched = overlay.touched.keys()
+    fresh = np.concatenate([_no_rows(base), *overlay.rows.rows()])
+    at = 0
+    for chunk in base.rows():
+        until = int(np.searchsorted(fresh[:, 0], chunk[-1, 0], side="right"))
+        kept = chunk[~np.isin(chunk[:, 0], touched)]
+        if until > at:
+            together = np.concatenate([kept, fresh[at:until]])
+            kept = together[np.lexsort(together.T[::-1])]
+        at = until
+        if len(kept):
+            yield kept
+    if at < len(fresh):
+        yield fresh[at:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ _COOKIE_PLAIN, _COOKIE_RUNS = 12346, 12347
 _NO_RANGES: U64 = np.zeros((0, 2), np.uint64)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ImeiSet:
     """A list as it lies in memory or in a mapped file. Immutable.
 
@@ -67,6 +67,11 @@ class ImeiSet:
                 raise Corrupt("keys", "a Roaring container is not in canonical form")
             yield keys
             first = last
+
+    def rows(self) -> Iterator[U64]:
+        """As ``chunks``, each uint64[n, 1]."""
+        for keys in self.chunks():
+            yield keys.reshape(-1, 1)
 
     def keys(self) -> U64:
         """All single keys, ascending."""

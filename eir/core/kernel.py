@@ -5,8 +5,8 @@ Everything that serves is reached through one int64 array of addresses, ``desc``
 ``tables.Tables``, which also keeps alive what it points to. No bounds are checked here: what is
 mapped was verified before.
 
-A section of a generation may be overlaid by newer deltas: a list by what came and what went, pairs
-and deadlines by the complete new rows of each touched key.
+A section of a generation may be overlaid by newer deltas: a set of touched keys with the complete
+new rows of each, and all the ranges of a list. A key that is not touched is the base's alone.
 """
 
 from __future__ import annotations
@@ -45,10 +45,8 @@ RANGES, RANGE_COUNT = 4, 5
 VALUES, WORDS, BASE = 4, 5, 6
 STARTS, NUMBERS, DEADLINES = 4, 5, 6
 VIEW_WORDS = 8
-# A section: its base's view, whether an overlay covers it, and the overlay's views.
-BASE_VIEW, OVERLAID, FIRST_VIEW, SECOND_VIEW = 0, 7, 8, 16
-CAME, WENT = FIRST_VIEW, SECOND_VIEW
-TOUCHED, ROWS = FIRST_VIEW, SECOND_VIEW
+# A section: its base's view, whether an overlay covers it, and the overlay's two views.
+BASE_VIEW, OVERLAID, TOUCHED, ROWS = 0, 7, 8, 16
 SECTION_WORDS = 24
 LIST_SLOT_BYTES, INDEX_SLOT_BYTES = 16, 32
 
@@ -82,7 +80,9 @@ LIST_SLOT_BYTES, INDEX_SLOT_BYTES = 16, 32
     AT_BLACK_TIMES,
     BLACK_COUNT,
     REGISTRY_BLACK_COUNT,
-) = range(SECTION_WORDS * 13, SECTION_WORDS * 13 + 12)
+    REGISTRY_UNION,
+    OPERATOR_UNION,
+) = range(SECTION_WORDS * 13, SECTION_WORDS * 13 + 14)
 AT_BLACK = SECTION_WORDS * 13 + 16
 BLACK_WORDS = SECTION_WORDS + 8
 BLACK_BIT = SECTION_WORDS
@@ -163,17 +163,18 @@ def in_ranges(desc, view, key):
 
 
 @compiled
+def rows_view(desc, section, key):
+    """The view with the key's rows: the overlay's if a delta touched the key, else the base's."""
+    if desc[section + OVERLAID] != 0 and in_keys(desc, section + TOUCHED, key):
+        return section + ROWS
+    return section + BASE_VIEW
+
+
+@compiled
 def in_list(desc, section, key):
-    """Membership of a list as it stands now. A range that went is exactly one of the base's."""
-    if desc[section + OVERLAID] == 0:
-        return in_keys(desc, section, key) or in_ranges(desc, section, key)
-    came, went = section + CAME, section + WENT
-    return (
-        in_keys(desc, came, key)
-        or in_ranges(desc, came, key)
-        or (in_keys(desc, section, key) and not in_keys(desc, went, key))
-        or (in_ranges(desc, section, key) and not in_ranges(desc, went, key))
-    )
+    """Membership of a list: among its single keys, or in one of its ranges."""
+    ranges = section + ROWS if desc[section + OVERLAID] != 0 else section + BASE_VIEW
+    return in_keys(desc, rows_view(desc, section, key), key) or in_ranges(desc, ranges, key)
 
 
 @compiled
@@ -216,14 +217,6 @@ def rank_in_lines(body, place, first):
         before += popcount(load64(line + 8 * w))
     rank = load16(line)
     return first + rank + before - popcount(np.uint64(rank))
-
-
-@compiled
-def rows_view(desc, section, key):
-    """The view with the key's rows: the overlay's if a delta touched the key, else the base's."""
-    if desc[section + OVERLAID] != 0 and in_keys(desc, section + TOUCHED, key):
-        return section + ROWS
-    return section + BASE_VIEW
 
 
 @compiled
@@ -336,8 +329,8 @@ def black_of(desc, key, active):
     """Bit n for each active black list n with the key. A clean device costs a probe a feed."""
     black = NONE
     first, last = np.int64(0), desc[REGISTRY_BLACK_COUNT]
-    for union in (AT_REGISTRY_BLACK, AT_OPERATOR_BLACK):
-        if last > first and in_list(desc, union, key):
+    for union, gated in ((AT_REGISTRY_BLACK, REGISTRY_UNION), (AT_OPERATOR_BLACK, OPERATOR_UNION)):
+        if last > first and (desc[gated] == 0 or in_list(desc, union, key)):
             for i in range(first, last):
                 at = AT_BLACK + BLACK_WORDS * i
                 bit = np.uint64(1) << np.uint64(desc[at + BLACK_BIT])
@@ -386,7 +379,8 @@ def device_facts(desc, key, number, imsi, released):
     has_imsi, bound_imsi, _ = pairs_of(desc, AT_BINDINGS_IMSI, key, imsi)
     if has or has_imsi:
         facts |= HAS_BINDINGS
-    if not released and ((bound and number != NONE) or (bound_imsi and imsi != NONE)):
+    by_number = bound and number != NONE and not released
+    if by_number or (bound_imsi and imsi != NONE):
         facts |= BOUND
     if in_list(desc, AT_BOUND_ELSEWHERE, key):
         facts |= BOUND_ELSEWHERE

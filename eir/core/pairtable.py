@@ -10,7 +10,6 @@ two words hold a value that does not fit, low half first.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
@@ -31,7 +30,7 @@ RUN = 0x8000_0000
 _WINDOW_BITS = 30
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class PairTable:
     """Pairs (key, value), both uint64, sorted, unique. Immutable.
 
@@ -68,37 +67,34 @@ class PairTable:
         if pairs != self.items or word != len(self.words) or len(self.values) != self.index.size:
             raise Corrupt("values", "counts of keys, pairs and words do not agree")
 
-    def rows(self) -> tuple[U64, U64]:
-        """All pairs: (keys, values)."""
-        found = list(self.chunks())
-        none = np.empty(0, np.uint64)
-        keys = np.concatenate([none, *(keys for keys, _ in found)])
-        return keys, np.concatenate([none, *(values for _, values in found)])
+    def rows(self) -> Iterator[U64]:
+        """As ``chunks``, each uint64[n, 2]."""
+        for columns in self.chunks():
+            yield np.stack(columns, axis=1)
 
 
-def build(rows: Iterable[tuple[U64, U64]]) -> PairTable:
+def build(rows: Iterable[tuple[U64, U64]], spool: IO[bytes]) -> PairTable:
     """The table of batches (keys, values), sorted by both and unique across batches.
 
-    Values below 2^63. Two passes: the rows are kept in a temporary file in between, so memory is
-    that of the result. Raises ValueError where rows are out of order.
+    Values below 2^63. Two passes: the rows are kept in ``spool``, an empty file open for both, in
+    between, so memory is that of the result. Raises ValueError where rows are out of order.
     """
-    with tempfile.TemporaryFile() as kept:
-        sizes: list[int] = []
-        windows: dict[int, int] = {}
-        order = RowOrder()
-        for keys, values in rows:
-            if len(keys) == 0:
-                continue
-            order.check(keys, values)
-            sizes.append(len(keys))
-            kept.write(np.ascontiguousarray(keys).tobytes())
-            kept.write(np.ascontiguousarray(values).tobytes())
-            for window, count in zip(
-                *np.unique(values >> np.uint64(_WINDOW_BITS), return_counts=True), strict=True
-            ):
-                windows[int(window)] = windows.get(int(window), 0) + int(count)
-        kept.seek(0)
-        return _encode((_read_batch(kept, size) for size in sizes), _densest(windows))
+    sizes: list[int] = []
+    windows: dict[int, int] = {}
+    order = RowOrder()
+    for keys, values in rows:
+        if len(keys) == 0:
+            continue
+        order.check(keys, values)
+        sizes.append(len(keys))
+        spool.write(np.ascontiguousarray(keys).tobytes())
+        spool.write(np.ascontiguousarray(values).tobytes())
+        for window, count in zip(
+            *np.unique(values >> np.uint64(_WINDOW_BITS), return_counts=True), strict=True
+        ):
+            windows[int(window)] = windows.get(int(window), 0) + int(count)
+    spool.seek(0)
+    return _encode((_read_batch(spool, size) for size in sizes), _densest(windows))
 
 
 class RowOrder:
@@ -141,9 +137,9 @@ def whole_keys(batches: Iterable[tuple[NDArray[Any], ...]]) -> Iterator[tuple[ND
         yield held
 
 
-def _read_batch(kept: IO[bytes], size: int) -> tuple[U64, U64]:
-    keys = np.frombuffer(kept.read(size * 8), np.uint64)
-    return keys, np.frombuffer(kept.read(size * 8), np.uint64)
+def _read_batch(spool: IO[bytes], size: int) -> tuple[U64, U64]:
+    keys = np.frombuffer(spool.read(size * 8), np.uint64)
+    return keys, np.frombuffer(spool.read(size * 8), np.uint64)
 
 
 def _densest(windows: dict[int, int]) -> int:

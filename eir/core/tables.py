@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 
 from eir import limits
 from eir.core import kernel, policy
-from eir.core.deadlines import DeadlineTable
 from eir.core.generation import BLACK_UNION, OPERATOR, REGISTRY, Generation, Section
-from eir.core.imeiset import ImeiSet
 from eir.core.orders import Hold, Override
-from eir.core.pairtable import PairTable
 from eir.core.policy import FIXED_REASONS, BlackList, Policy
-from eir.core.rankindex import RankIndex
+from eir.core.view import Table, View, view_of
 from eir.errors import Refused
 
 Order = TypeVar("Order", Override, Hold)
@@ -37,7 +34,10 @@ _PLACES: Mapping[str, int] = {
     "released": kernel.AT_RELEASED,
     "exempt.equipment": kernel.AT_EXEMPT_EQUIPMENT,
 }
-_UNION_PLACES = {REGISTRY: kernel.AT_REGISTRY_BLACK, OPERATOR: kernel.AT_OPERATOR_BLACK}
+_UNION_PLACES = {
+    REGISTRY: (kernel.AT_REGISTRY_BLACK, kernel.REGISTRY_UNION),
+    OPERATOR: (kernel.AT_OPERATOR_BLACK, kernel.OPERATOR_UNION),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ class Tables:
         """Raises Refused ``too-many-reasons`` where the black lists' reasons do not fit."""
         self.registry, self.operator, self.policy = registry, operator, chosen
         self._kept: list[NDArray[np.generic]] = []
+        self._views: list[View] = []
         names = {name for feed in self._generations() for name in feed.black()}
         if len(names) > limits.MAX_BLACK_REASONS:
             raise Refused(
@@ -145,9 +146,10 @@ class Tables:
         at = 0
         for feed in self._generations():
             blacks = feed.black()
-            union = feed.sections.get(BLACK_UNION) or next(iter(blacks.values()), None)
-            if union is not None:
-                self._place(_UNION_PLACES[feed.feed], union)
+            if BLACK_UNION in feed.sections:
+                place, gate = _UNION_PLACES[feed.feed]
+                self._place(place, feed.sections[BLACK_UNION])
+                self.desc[gate] = 1
             for name, section in blacks.items():
                 place = kernel.AT_BLACK + kernel.BLACK_WORDS * at
                 self._place(place, section)
@@ -158,42 +160,18 @@ class Tables:
         self.desc[kernel.BLACK_COUNT] = at
 
     def _place(self, place: int, section: Section) -> None:
-        content = section.content
-        if isinstance(content, ImeiSet):
-            self._place_list(place, content)
-        elif isinstance(content, PairTable):
-            self._place_index(place, content.index)
-            self.desc[place + kernel.VALUES] = self._keep(content.values)
-            self.desc[place + kernel.WORDS] = self._keep(content.words)
-            self.desc[place + kernel.BASE] = content.base
-        elif isinstance(content, DeadlineTable):
-            self._place_index(place, content.index)
-            self.desc[place + kernel.STARTS] = self._keep(content.starts)
-            self.desc[place + kernel.NUMBERS] = self._keep(content.numbers)
-            self.desc[place + kernel.DEADLINES] = self._keep(content.deadlines)
-
-    def _place_list(self, place: int, content: ImeiSet) -> None:
-        self._place_directory(place, content.containers)
-        self.desc[place + kernel.DATA] = self._keep(content.data)
-        self.desc[place + kernel.RANGES] = self._keep(np.ascontiguousarray(content.ranges))
-        self.desc[place + kernel.RANGE_COUNT] = len(content.ranges)
-
-    def _place_index(self, place: int, index: RankIndex) -> None:
-        self._place_directory(place, index.containers)
-        self.desc[place + kernel.DATA] = self._keep(index.data)
-
-    def _place_directory(self, place: int, rows: U64) -> None:
-        """A hash table of the containers, half full at most, on a cache line's border."""
-        if len(rows) == 0:
+        if isinstance(section.content, tuple):
             return
-        power = max(1, (2 * len(rows) - 1).bit_length())
-        table = _aligned_table(1 << power, rows.shape[1])
-        shift, mask = np.uint64(64 - power), np.uint64((1 << power) - 1)
-        with np.errstate(over="ignore"):
-            kernel.hash_directory(rows, table, shift, mask)
-        self.desc[place + kernel.DIRECTORY] = self._keep(table)
-        self.desc[place + kernel.SHIFT] = int(shift)
-        self.desc[place + kernel.MASK] = int(mask)
+        self._place_view(place, section.content)
+        if section.overlay is not None:
+            self.desc[place + kernel.OVERLAID] = 1
+            self._place_view(place + kernel.TOUCHED, section.overlay.touched)
+            self._place_view(place + kernel.ROWS, section.overlay.rows)
+
+    def _place_view(self, place: int, content: Table) -> None:
+        view = view_of(content)
+        self._views.append(view)
+        self.desc[place : place + kernel.OVERLAID] = view.words[: kernel.OVERLAID]
 
     def _place_policy(self) -> None:
         chosen = self.policy
@@ -252,14 +230,7 @@ def _override_words(row: Override) -> tuple[int, int, int, int]:
 
 
 def _orders(section: Section, kind: type[Order]) -> list[Order]:
-    rows = section.content if isinstance(section.content, tuple) else ()
-    return [row for row in rows if isinstance(row, kind)]
-
-
-def _aligned_table(slots: int, words: int) -> U64:
-    raw = np.full(slots * words + 8, kernel.VACANT, np.uint64)
-    skip = (-raw.ctypes.data % 64) // 8
-    return raw[skip : skip + slots * words].reshape(slots, words)
+    return [row for row in section.orders if isinstance(row, kind)]
 
 
 def _check(*arguments: object) -> None:

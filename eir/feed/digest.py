@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir.core.generation import Section
-from eir.core.imeiset import ImeiSet
 from eir.core.jit import compiled
 from eir.core.orders import Hold, Override
 
@@ -40,42 +39,31 @@ class Digest:
         return f"{self.low:016x}{self.high:016x}"
 
 
-def of_rows(section: str, *columns: U64, form: str = "") -> Digest:
-    """Of the items whose words stand in ``columns`` (each uint64[n], in the same order).
-
-    ``form`` keeps unlike items of one section apart ("range" beside single keys).
+def of_rows(section: str, words: U64, *, form: str = "") -> Digest:
+    """Of items, uint64[n, words of each]. ``form`` keeps unlike items of one section apart
+    ("range" beside single keys).
     """
     seed = hashlib.sha256(f"{section}\0{form}".encode()).digest()
-    words = np.stack(columns, axis=1) if len(columns) > 1 else columns[0].reshape(-1, 1)
     lanes = []
     for lane in range(2):
         start = np.uint64(int.from_bytes(seed[8 * lane : 8 * lane + 8], "little"))
         with np.errstate(over="ignore"):
-            lanes.append(int(_sum(start, words)))
+            lanes.append(int(_sum(start, np.ascontiguousarray(words))))
     return Digest(*lanes)
 
 
 def of_section(section: Section) -> Digest:
     """Of all items of a section; reading them checks their structure: raises Corrupt."""
-    content = section.content
-    if isinstance(content, tuple):
-        return sum((of_order(section.name, row) for row in content), Digest())
-    total = Digest()
-    if isinstance(content, ImeiSet):
-        for keys in content.chunks():
-            total += of_rows(section.name, keys)
-        return total + of_rows(
-            section.name, content.ranges[:, 0], content.ranges[:, 1], form="range"
-        )
-    for columns in content.chunks():
-        total += of_rows(section.name, *columns)
-    return total
+    total = sum((of_order(section.name, row) for row in section.orders), Digest())
+    for rows in section.rows():
+        total += of_rows(section.name, rows)
+    return total + of_rows(section.name, section.ranges, form="range")
 
 
 def of_order(section: str, row: Override | Hold) -> Digest:
     """Of one override or hold: its words are the first 128 bits of its encoding's SHA-256."""
     words = np.frombuffer(hashlib.sha256(encode_order(row)).digest()[:16], np.uint64)
-    return of_rows(section, words[:1], words[1:])
+    return of_rows(section, words.reshape(1, 2))
 
 
 def encode_order(row: Override | Hold) -> bytes:

@@ -6,7 +6,6 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,19 +73,17 @@ def _write_section(section: Section, folder: Path) -> Iterator[tuple[str, int]]:
     """(file name, items) for each piece that was written."""
     content, keys = section.content, spec_of(section.name).keys
     if isinstance(content, ImeiSet):
-        chunks = ((chunk,) for chunk in content.chunks())
-        yield from _write_rows(folder, f"{section.name}.csv", [keys], chunks)
-        if len(content.ranges):
-            ends = [(content.ranges[:, 0], content.ranges[:, 1])]
-            name = f"{section.name}.ranges.csv"
+        yield from _write_rows(folder, f"{section.name}.csv", [keys], section.rows())
+        if len(section.ranges):
+            name, ends = f"{section.name}.ranges.csv", [section.ranges]
             yield from _write_rows(folder, name, ["from", "to"], ends, forms=[keys, keys])
     elif isinstance(content, PairTable):
         header = [keys, _VALUES[section.name]]
-        yield from _write_rows(folder, f"{section.name}.csv", header, content.chunks())
+        yield from _write_rows(folder, f"{section.name}.csv", header, section.rows())
     elif isinstance(content, DeadlineTable):
         header = ["imei", "msisdn", "deadline"]
         forms = ["imei", "msisdn", "msisdn"]
-        yield from _write_rows(folder, f"{section.name}.csv", header, content.chunks(), forms=forms)
+        yield from _write_rows(folder, f"{section.name}.csv", header, section.rows(), forms=forms)
     else:
         yield _write_orders(folder, f"{section.name}.csv", content)
 
@@ -95,7 +92,7 @@ def _write_rows(
     folder: Path,
     name: str,
     header: list[str],
-    chunks: Iterable[tuple[U64, ...]],
+    chunks: Iterable[U64],
     *,
     forms: list[str] | None = None,
 ) -> Iterator[tuple[str, int]]:
@@ -103,15 +100,10 @@ def _write_rows(
     with (folder / name).open("xb") as file:
         file.write((",".join(header) + "\n").encode())
         yield name, 0
-        for columns in chunks:
-            _write_chunk(file, columns, codes)
-            yield name, len(columns[0])
-
-
-def _write_chunk(file: BinaryIO, columns: tuple[U64, ...], codes: NDArray[np.int64]) -> None:
-    rows = np.stack(columns, axis=1)
-    text = np.empty(rows.size * (_MAX_FIELD_CHARS + 1), np.uint8)
-    file.write(text[: _format(rows, codes, text)].data)
+        for rows in chunks:
+            text = np.empty(rows.size * (_MAX_FIELD_CHARS + 1), np.uint8)
+            file.write(text[: _format(rows, codes, text)].data)
+            yield name, len(rows)
 
 
 def _write_orders(folder: Path, name: str, rows: Iterable[Override | Hold]) -> tuple[str, int]:
