@@ -24,14 +24,14 @@ from eir.core.subscriber import Numbering
 from eir.errors import Refused
 from eir.ops import setting
 from eir.ops.sections import (
-    AdminSettings,
-    BlackSettings,
-    GraceSettings,
-    GrpcSettings,
-    LoadSettings,
-    NodeSettings,
-    NumberingSettings,
-    PolicySettings,
+    AdminSection,
+    BlackSection,
+    GraceSection,
+    GrpcSection,
+    LoadSection,
+    NodeSection,
+    NumberingSection,
+    PolicySection,
     Settings,
 )
 from eir.ops.setting import Source, Spot
@@ -51,16 +51,16 @@ class Config:
     """
 
     path: Path | None
-    node: NodeSettings
-    grpc: GrpcSettings
-    admin: AdminSettings
+    node: NodeSection
+    grpc: GrpcSection
+    admin: AdminSection
     policy: Policy
-    grace: GraceSettings
+    grace: GraceSection
     numbering: Numbering
-    load: LoadSettings
+    load: LoadSection
 
 
-Tls = TypeVar("Tls", GrpcSettings, AdminSettings)
+Tls = TypeVar("Tls", GrpcSection, AdminSection)
 
 
 def find_config(environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -161,7 +161,7 @@ def _parsed(text: str, name: str) -> dict[str, object]:
         ) from error
 
 
-def _grpc(grpc: GrpcSettings, folder: Path, spot: Spot) -> GrpcSettings:
+def _grpc(grpc: GrpcSection, folder: Path, spot: Spot) -> GrpcSection:
     _tls(grpc.tls_cert, grpc.tls_key, grpc.client_ca, spot)
     exposed = [address for address in grpc.listen if not _is_local(address)]
     if exposed and grpc.tls_cert is None and grpc.plaintext == "refused":
@@ -175,7 +175,7 @@ def _grpc(grpc: GrpcSettings, folder: Path, spot: Spot) -> GrpcSettings:
     return _with_absolute_files(replace(grpc, listen=listen), folder)
 
 
-def _admin(admin: AdminSettings, folder: Path, depot: Path, spot: Spot) -> AdminSettings:
+def _admin(admin: AdminSection, folder: Path, depot: Path, spot: Spot) -> AdminSection:
     files = (admin.tls_cert, admin.tls_key, admin.client_ca)
     if admin.remote_listen.startswith("unix:"):
         spot.at("remote_listen").refuse(
@@ -204,7 +204,7 @@ def _tls(cert: Path | None, key: Path | None, client_ca: Path | None, spot: Spot
         )
 
 
-def _policy(policy: PolicySettings, spot: Spot) -> Policy:
+def _policy(policy: PolicySection, spot: Spot) -> Policy:
     black = {
         reason: _black(entry, spot.at("black", reason)) for reason, entry in policy.black.items()
     }
@@ -222,7 +222,7 @@ def _policy(policy: PolicySettings, spot: Spot) -> Policy:
         return Policy()
 
 
-def _black(black: BlackSettings, spot: Spot) -> BlackList:
+def _black(black: BlackSection, spot: Spot) -> BlackList:
     if black.active_until and black.active_until <= black.active_from:
         spot.at("active_until").refuse(Refused("config-conflict", "ends before active_from"))
     return BlackList(
@@ -235,7 +235,7 @@ def _black(black: BlackSettings, spot: Spot) -> BlackList:
     )
 
 
-def _numbering(numbering: NumberingSettings, spot: Spot) -> Numbering:
+def _numbering(numbering: NumberingSection, spot: Spot) -> Numbering:
     longest = limits.MAX_MSISDN_DIGITS - len(numbering.country_code)
     if numbering.min_national_digits > numbering.max_national_digits:
         spot.at("min_national_digits").refuse(

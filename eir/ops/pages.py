@@ -30,10 +30,26 @@ empty file, every setting has its default and the node serves this machine alone
 
 Relative paths start at the folder of the file. `eir config check` says everything that is wrong
 with a file, each fault with its line; `eir config default` prints a file to begin with.
+
+A node of an operator's core network, to be watched before it refuses anybody:
+
+```toml
+[node]
+depot = "/var/lib/eir"
+json_logs = true
+
+[grpc]
+listen = ["0.0.0.0:50061"]
+tls_cert = "tls/node.pem"
+tls_key = "tls/node.key"
+client_ca = "tls/core-network-ca.pem"
+
+[policy]
+mode = "shadow"
+home_plmns = ["43211", "43235"]
+```
 """
-_CLI_INTRO = """\
-# The `eir` command
-"""
+_CLI_INTRO = "# The `eir` command\n"
 _SAMPLE_INTRO = """\
 # Configuration of an eir node. Every setting stands here with its default, commented out;
 # `eir config check` tells what is wrong with a file.

@@ -73,7 +73,7 @@ def _dialling_prefix(value: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeSettings:
+class NodeSection:
     """Where this node keeps its files, and how it speaks."""
 
     depot: Path = setting.path(
@@ -91,7 +91,7 @@ class NodeSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class GrpcSettings:
+class GrpcSection:
     """The door for the core network's checks."""
 
     listen: tuple[str, ...] = setting.texts(
@@ -124,8 +124,8 @@ class GrpcSettings:
         unit="checks",
     )
     max_streams: int = setting.whole(
-        256,
-        "Calls that one connection may have open at a time.",
+        limits.MAX_GRPC_STREAMS,
+        "`CheckStream` calls that may be open at a time; one more is answered RESOURCE_EXHAUSTED.",
         low=1,
         high=limits.MAX_GRPC_STREAMS,
         unit="streams",
@@ -140,7 +140,7 @@ class GrpcSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class AdminSettings:
+class AdminSection:
     """The door for the operator's own commands."""
 
     socket: Path | None = setting.path_or_none(
@@ -168,7 +168,7 @@ class AdminSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class BlackSettings:
+class BlackSection:
     """What standing in one black list means."""
 
     status: str = setting.choice(
@@ -189,12 +189,12 @@ class BlackSettings:
     active_until: UnixSeconds = setting.instant("The list counts until this moment; 0: for ever.")
 
 
-def _black(black: BlackList) -> BlackSettings:
-    return BlackSettings(**{**asdict(black), "status": black.status.name})
+def _black(black: BlackList) -> BlackSection:
+    return BlackSection(**{**asdict(black), "status": black.status.name})
 
 
 @dataclass(frozen=True, slots=True)
-class PolicySettings:
+class PolicySection:
     """What the node makes of the facts; the rows are those of the decision table."""
 
     mode: str = setting.choice(
@@ -230,8 +230,8 @@ class PolicySettings:
         defaults={reason: status.name for reason, status in DEFAULT_STATUS.items()},
         words=_STATUSES,
     )
-    black: Mapping[str, BlackSettings] = setting.sections_by_name(
-        BlackSettings(),
+    black: Mapping[str, BlackSection] = setting.sections_by_name(
+        BlackSection(),
         "One table for each black list whose meaning differs from these defaults.",
         entries={name: _black(black) for name, black in _POLICY.black.items()},
         check=_reason_name,
@@ -240,7 +240,7 @@ class PolicySettings:
 
 
 @dataclass(frozen=True, slots=True)
-class GraceSettings:
+class GraceSection:
     """The clock by which deadlines pass."""
 
     grace_lag: int = setting.whole(
@@ -254,7 +254,7 @@ class GraceSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class NumberingSettings:
+class NumberingSection:
     """How people write numbers here. Numbers from the network are never changed."""
 
     country_code: str = setting.text(
@@ -292,7 +292,7 @@ class NumberingSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadSettings:
+class LoadSection:
     """How list files become a snapshot."""
 
     max_reject_share: float = setting.share(
@@ -319,10 +319,10 @@ class LoadSettings:
 class Settings:
     """The whole file, as it is written."""
 
-    node: NodeSettings = setting.section(NodeSettings())
-    grpc: GrpcSettings = setting.section(GrpcSettings())
-    admin: AdminSettings = setting.section(AdminSettings())
-    policy: PolicySettings = setting.section(PolicySettings())
-    grace: GraceSettings = setting.section(GraceSettings())
-    numbering: NumberingSettings = setting.section(NumberingSettings())
-    load: LoadSettings = setting.section(LoadSettings())
+    node: NodeSection = setting.section(NodeSection())
+    grpc: GrpcSection = setting.section(GrpcSection())
+    admin: AdminSection = setting.section(AdminSection())
+    policy: PolicySection = setting.section(PolicySection())
+    grace: GraceSection = setting.section(GraceSection())
+    numbering: NumberingSection = setting.section(NumberingSection())
+    load: LoadSection = setting.section(LoadSection())

@@ -11,7 +11,7 @@ from eir.core.policy import BlackList, Policy, Status
 from eir.core.subscriber import Numbering
 from eir.errors import Refused
 from eir.ops.config import Config, config_check, find_config, load_config, read_config
-from eir.ops.sections import NumberingSettings, Settings
+from eir.ops.sections import NumberingSection, Settings
 from eir.ops.setting import known_keys
 
 FOLDER = Path("/etc/eir")
@@ -199,7 +199,7 @@ def test_settings_that_do_not_belong_together_are_refused(
     ],
 )
 def test_plaintext_stays_on_this_machine_unless_accepted(text: str) -> None:
-    assert read(text).grpc.max_streams == 256
+    assert read(text).grpc.max_streams == 1024
 
 
 def test_all_faults_are_told_at_once() -> None:
@@ -270,7 +270,7 @@ def test_the_file_is_searched_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_numbering_settings_are_those_of_the_core() -> None:
-    assert [f.name for f in fields(NumberingSettings)] == [f.name for f in fields(Numbering)]
+    assert [f.name for f in fields(NumberingSection)] == [f.name for f in fields(Numbering)]
 
 
 SCALARS = st.one_of(
