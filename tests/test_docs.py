@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from eir.core.generation import WELL_KNOWN_REASONS
 from eir.core.policy import DEFAULT_STATUS, FIXED_REASONS
 from eir.ops.config import read_config
 from eir.ops.pages import cli_page, eir_command, settings_page
@@ -52,6 +53,12 @@ def test_every_reason_of_a_verdict_is_explained_with_its_status() -> None:
     rows = dict(re.findall(r"(?m)^\| `([^`]+)` \| [\d, ]+ \| ([A-Z]+) \|", part))
     assert list(rows) == list(FIXED_REASONS), "docs/reasons.md: one row for each reason, in order"
     assert rows == {reason: status.name for reason, status in DEFAULT_STATUS.items()}
+
+
+def test_every_well_known_black_list_is_explained_with_its_id() -> None:
+    page = (ROOT / "docs/reasons.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| `black\.([a-z-]+)` \| (\d+) \|", page)
+    assert {name: int(number) for name, number in rows} == WELL_KNOWN_REASONS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
