@@ -231,10 +231,13 @@ def bugs_surface(house: House) -> Iterator[str]:
         assert isinstance(node, ast.ExceptHandler)
         caught = ast.unparse(node.type) if node.type else ""
         broad = not caught or {"Exception", "BaseException"} & set(re.findall(r"\w+", caught))
-        if broad and not (caught and name.startswith(tuple(BORDERS))):
+        last = node.body[-1]
+        tidies = isinstance(last, ast.Raise) and last.exc is None
+        if broad and not tidies and not (caught and name.startswith(tuple(BORDERS))):
             yield (
                 f"{at(name, node)}: `except {caught}`: only at the three borders (request,"
-                " connection, sync run: BORDERS); name what can go wrong here"
+                " connection, sync run: BORDERS), or to tidy up and end with a bare raise; name"
+                " what can go wrong here"
             )
 
 

@@ -29,6 +29,7 @@ UnixSeconds = NewType("UnixSeconds", int)
 """A moment, in seconds UTC since 1970; 0 is none."""
 
 _SETTING = "setting"
+_DEEPEST = 4
 _FIRST_MOMENT = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp())
 _LAST_MOMENT = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) - 1
 _BARE_KEY = r"""(?:[A-Za-z0-9_-]+|"[^"\\\n]*"|'[^'\n]*')"""
@@ -94,7 +95,7 @@ class Spot:
             (lines[self.key[:n]] for n in range(len(self.key), 0, -1) if self.key[:n] in lines), 0
         )
         place = f"{self.source.name}:{line}" if line else self.source.name
-        return f"{place}: {'.'.join(self.key)}" if self.key else place
+        return f"{place}: {'.'.join(map(_key_text, self.key))}" if self.key else place
 
     def refuse(self, fault: Refused) -> None:
         """Notes a fault here; reading goes on."""
@@ -144,7 +145,7 @@ def line_numbers(text: str) -> dict[tuple[str, ...], int]:
             lines.setdefault(table, number)
         elif assignment := _ASSIGNMENT.match(line):
             key = _key_parts(assignment[1])
-            for depth in range(1, len(key) + 1):
+            for depth in range(1, min(len(key), _DEEPEST) + 1):
                 lines.setdefault(table + key[:depth], number)
     return lines
 
@@ -367,6 +368,10 @@ def _unknown(key: str, siblings: list[str], spot: Spot) -> Refused:
     else:
         hint = f"known here: {', '.join(siblings)}"
     return Refused("config-unknown-key", f"no such setting; {hint}")
+
+
+def _key_text(part: str) -> str:
+    return part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part[:64])
 
 
 def _key_parts(dotted: str) -> tuple[str, ...]:

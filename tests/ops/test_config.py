@@ -80,6 +80,7 @@ def test_what_is_set_is_in_force() -> None:
         ("[node]\ndepo = 1", "config-unknown-key", "eir.toml:2: node.depo", "'depot'"),
         ("depot = 'x'", "config-unknown-key", "eir.toml:1: depot", "'node.depot'"),
         ("[load]\nzzz = 1", "config-unknown-key", "eir.toml:2: load.zzz", "known here: max_rej"),
+        ("'a\\b\u202e' = 1", "config-unknown-key", r'eir.toml:1: "a\\b\u202e"', "known here: node"),
         ("node = 3", "config-type", "eir.toml:1: node", "a table, got a whole number"),
         ("node.json_logs = 1", "config-type", "eir.toml:1: node.json_logs", "true or false"),
         ("[load]\nthreads = true", "config-type", "eir.toml:2: load.threads", "a whole number"),
