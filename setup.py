@@ -24,6 +24,7 @@ EXTRAS = {
         "grpc-stubs>=1.53",
     ],
 }
+EXTRAS["all"] = sorted({need for needs in EXTRAS.values() for need in needs})
 
 setup(
     name="eir",

@@ -1,0 +1,61 @@
+# What a clone can do with Python >= 3.11 and make. `make` alone lists it.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHONS ?= python3.14 python3.13 python3.12 python3.11 python3 python
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint docs proto bench clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(STAMP) ## make a sample registry, serve it, and ask one question for each row of the table
+	@exec $(BIN)/eir demo
+
+test: $(STAMP) ## run the whole suite
+	@$(BIN)/python -m pytest
+
+check: lint test ## everything that must hold before a change is merged: lint and test
+
+lint: $(STAMP) ## style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+docs: $(STAMP) ## write the pages that are made from code: docs/settings.md, docs/cli.md
+	@$(BIN)/python -m eir.ops.pages docs
+
+proto: $(STAMP) ## make eir/wire/ from proto/
+	@$(BIN)/python proto/generate.py
+
+bench: $(STAMP) ## measure; each benchmark prints one JSON line
+	@set -e; for each in bench/*_bench.py; do $(BIN)/python $$each; done
+
+clean: ## take away what these targets made, the environment included
+	@rm -rf $(VENV) .eir build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	    .benchmarks .coverage
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Made anew whenever packaging changes; otherwise as old as it is, so that a second run is quick.
+$(STAMP): setup.py pyproject.toml
+	@set -e; python=; \
+	for each in $(PYTHONS); do \
+	    if $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        python=$$each; break; \
+	    fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo "Python 3.11 or newer is needed, and none was found (looked for: $(PYTHONS))." >&2; \
+	    echo "Install one, or name it: make PYTHONS=/path/to/python3.11" >&2; \
+	    exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "$$python can't make virtual environments: on Debian or Ubuntu, install python3-venv." >&2; \
+	    exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$($$python --version) ..."; \
+	$$python -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'; \
+	touch $@
