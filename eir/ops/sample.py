@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,11 +90,12 @@ def write_sample(
             done += population.chunk_devices(int(index))
             if progress is not None:
                 progress(done, devices)
-    for name, count in _write_blocks(folder):
-        rows[name] += count
+    _write_blocks(folder)
     queries = _write_questions(folder)
-    registry.write_text(_manifest("registry"), encoding="utf-8")
-    operator.write_text(_manifest("operator"), encoding="utf-8")
+    registry.write_text(_manifest("registry", rows), encoding="utf-8")
+    operator.write_text(_manifest("operator", rows), encoding="utf-8")
+    for name, blocks in (*cast.BLOCKED_TACS.items(), *cast.BLOCKS.items()):
+        rows[name] += len(blocks)
     return SampleFacts(registry, operator, queries, devices, rows)
 
 
@@ -146,21 +147,19 @@ def _override_text(columns: Columns) -> bytes:
     """Overrides are few, and their fields of every length."""
     return "".join(
         f"{f'{key:014d}' if key else ''},{number or ''},{'allow' if allow else 'deny'},"
-        f"{until},{'true' if forced else 'false'}\n"
+        f"{until or ''},{'true' if forced else 'false'}\n"
         for key, number, allow, until, forced in zip(*(c.tolist() for c in columns), strict=True)
     ).encode()
 
 
-def _write_blocks(folder: Path) -> Iterable[tuple[str, int]]:
-    """Whole TACs and ranges, each list's in a second file. Yields (section, how many)."""
+def _write_blocks(folder: Path) -> None:
+    """Whole TACs and ranges, each list's in a second file."""
     for name, tacs in cast.BLOCKED_TACS.items():
         text = "".join(f"{tac:08d}\n" for tac in tacs)
         (folder / _file_name(name, "-tacs")).write_text(f"tac\n{text}", encoding="ascii")
-        yield name, len(tacs)
     for name, blocks in cast.BLOCKS.items():
         text = "".join(f"{low},{high}\n" for low, high in blocks)
         (folder / _file_name(name, "-blocks")).write_text(f"from,to\n{text}", encoding="ascii")
-        yield name, len(blocks)
 
 
 def _write_questions(folder: Path) -> Path:
@@ -173,15 +172,17 @@ def _write_questions(folder: Path) -> Path:
     return path
 
 
-def _manifest(feed: str) -> str:
+def _manifest(feed: str, rows: Mapping[str, int]) -> str:
     """The manifest of one feed: every file, and which list it belongs to."""
     names = [name for name in SECTIONS if (name in _OPERATOR_SECTIONS) == (feed == "operator")]
-    files = [(_file_name(name), name) for name in names]
-    files += [(_file_name(name, "-tacs"), name) for name in cast.BLOCKED_TACS if name in names]
-    files += [(_file_name(name, "-blocks"), name) for name in cast.BLOCKS if name in names]
+    files = [(_file_name(name), name, rows[name] == 0) for name in names]
+    files += [(_file_name(n, "-tacs"), n, False) for n in cast.BLOCKED_TACS if n in names]
+    files += [(_file_name(n, "-blocks"), n, False) for n in cast.BLOCKS if n in names]
     head = (
         f'feed = "{feed}"\nregistry = "local"\ntimezone = "Asia/Tehran"\nmax_reject_share = 0.0\n'
     )
     return head + "".join(
-        f'\n[[file]]\npath = "{path}"\nlist = "{name}"\nformat = "csv"\n' for path, name in files
+        f'\n[[file]]\npath = "{path}"\nlist = "{name}"\nformat = "csv"\n'
+        + ("allow_empty = true\n" if empty else "")
+        for path, name, empty in files
     )

@@ -101,7 +101,7 @@ def read_facts(sample: SampleFacts) -> Facts:
         released=members(rows["released"]),
         overrides={
             (int(row["imei"] or 0), int(row["msisdn"] or 0)): Override(
-                row["action"] == "allow", int(row["until"]), row["forced"] == "true"
+                row["action"] == "allow", int(row["until"] or 0), row["forced"] == "true"
             )
             for row in rows["overrides"]
         },
@@ -193,6 +193,14 @@ def test_the_files_say_what_the_population_says(sample: SampleFacts, facts: Fact
     white = (sample.queries.parent / "white.csv").read_text().split()
     assert {f"{key:014d}" for key in rows["white"][0].tolist()} < set(white[1:])
     assert any(text.startswith("01") for text in white)
+
+
+def test_an_empty_file_is_meant_to_be_empty(tmp_path: Path) -> None:
+    tiny = write_sample(tmp_path, 1, seed=SEED, now=NOW)
+    for manifest in (tiny.registry_manifest, tiny.operator_manifest):
+        for entry in tomllib.loads(manifest.read_text())["file"]:
+            lines = (tmp_path / entry["path"]).read_text().splitlines()
+            assert entry.get("allow_empty", False) == (len(lines) == 1), entry["path"]
 
 
 def test_rows_come_in_no_order(sample: SampleFacts) -> None:
