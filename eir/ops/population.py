@@ -361,12 +361,13 @@ def _overrides(chunk: _Chunk) -> Columns:
     size = len(device)
     kind = rng.integers(0, 3, size)
     until = chunk.now + rng.integers(-30 * DAY_S, 365 * DAY_S, size)
+    allow = rng.random(size) < 0.7
     return (
         np.where(kind == 2, np.uint64(0), chunk.keys[np.searchsorted(chunk.device, device)]),
         np.where(kind == 1, np.uint64(0), subscriber_msisdn(chunk.own[device])),
-        rng.random(size) < 0.7,
+        allow,
         np.where(rng.random(size) < 0.5, 0, until),
-        rng.random(size) < 0.1,
+        allow & (rng.random(size) < 0.1),
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eir import limits
+from eir.core.orders import Override, check_override
 from eir.core.subscriber import ImsiCode, imsi_text
 from eir.ops import population as pop
 from eir.ops.population import LISTS, SECTIONS, device_arrays, plan_population
@@ -126,6 +127,13 @@ def test_whoever_is_bound_can_be_found_by_imsi(town: dict[str, pop.Columns]) -> 
     own = np.isin(town["bindings"][1], numbers)
     assert own.mean() > 0.99
     assert np.isin(town["bindings.imsi"][1], codes).all()
+
+
+def test_overrides_are_such_as_a_feed_takes(town: dict[str, pop.Columns]) -> None:
+    rows = list(zip(*(column.tolist() for column in town["overrides"]), strict=True))
+    assert len(rows) == len({row[:2] for row in rows}) > 0
+    for imei, msisdn, allow, until, forced in rows:
+        check_override(Override(imei, msisdn, allow, until, forced))
 
 
 def test_deadlines_lie_before_soon_after_and_long_after(town: dict[str, pop.Columns]) -> None:
