@@ -136,9 +136,10 @@ def decide(  # noqa: C901 - sixteen rows are sixteen branches
     facts: Facts, policy: Policy, imei: int, msisdn: int, imsi: str, now: int, grace_time: int
 ) -> tuple[int, str, int]:
     """The decision table: (row, reason, valid until) of the first row that fits."""
-    numbers = {number for number in facts.bindings.get(imei, ()) if number not in facts.released}
+    numbers = facts.bindings.get(imei, frozenset())
     imsis = facts.imsi_bindings.get(imei, frozenset())
-    bound, has_bindings = msisdn in numbers or imsi in imsis, bool(numbers or imsis)
+    bound = (msisdn in numbers or imsi in imsis) and msisdn not in facts.released
+    has_bindings = bool(numbers or imsis)
     elsewhere = imei in facts.bound_elsewhere
     flags = {reason: policy.black.get(reason, BlackList()) for reason in facts.black}
     black = [r for r in in_order(facts, policy) if imei in facts.black[r] and active(flags[r], now)]
