@@ -52,10 +52,6 @@ CORE_MAY: Mapping[str, tuple[frozenset[str], str]] = {
         frozenset({"os", "pathlib"}),
         "names numba's cache folder by a hash of the sources, read once at import",
     ),
-    "eir/core/pairtable.py": (
-        frozenset({"tempfile"}),
-        "keeps rows between its two passes in a file without a name, so that memory stays bounded",
-    ),
 }
 """What a file of the vault may import all the same, and why."""
 

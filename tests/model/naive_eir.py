@@ -138,7 +138,7 @@ def decide(  # noqa: C901 - sixteen rows are sixteen branches
     """The decision table: (row, reason, valid until) of the first row that fits."""
     numbers = facts.bindings.get(imei, frozenset())
     imsis = facts.imsi_bindings.get(imei, frozenset())
-    bound = (msisdn in numbers or imsi in imsis) and msisdn not in facts.released
+    bound = (msisdn in numbers and msisdn not in facts.released) or imsi in imsis
     has_bindings = bool(numbers or imsis)
     elsewhere = imei in facts.bound_elsewhere
     flags = {reason: policy.black.get(reason, BlackList()) for reason in facts.black}
