@@ -18,7 +18,7 @@ Context = grpc.aio.ServicerContext[wire.HealthCheckRequest, wire.HealthCheckResp
 
 
 class Health:
-    """Answers Check and Watch. Belongs to one event loop; every method is called on it."""
+    """Answers Check, List and Watch. Belongs to one event loop; every method is called on it."""
 
     def __init__(self, ready: Callable[[], bool], services: Collection[str]) -> None:
         """``ready`` is asked whenever readiness may have changed.
@@ -53,8 +53,15 @@ class Health:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service here")
         return wire.HealthCheckResponse(status=self._status(request.service))
 
+    async def List(  # noqa: N802
+        self, request: wire.HealthListRequest, context: Context
+    ) -> wire.HealthListResponse:
+        """The status of every service served here."""
+        found = {name: {"status": self._status(name)} for name in self._services}
+        return wire.HealthListResponse(statuses=found)
+
     async def Watch(self, request: wire.HealthCheckRequest, context: Context) -> None:  # noqa: N802
-        """The status now and whenever it changes; ends with UNAVAILABLE when the door drains."""
+        """The status now and whenever it changes; ends when the door drains."""
         told = None
         while True:
             changed = self._changed
@@ -63,7 +70,7 @@ class Health:
                 await context.write(wire.HealthCheckResponse(status=status))
                 told = status
             if self._draining:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "draining: ask another node")
+                return  # with OK: with an error some client libraries drop what was written last
             await changed.wait()
 
     def _status(self, service: str) -> wire.HealthCheckResponse.ServingStatus:

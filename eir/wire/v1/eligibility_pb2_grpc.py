@@ -88,10 +88,11 @@ class EligibilityServicer:
 
     def CheckStream(self, request_iterator, context):
         """Batches over one long-lived call. Each answer carries the tag of its question; answers may come
-        in any order. The node stops reading while the client does not read its answers. A message that
-        breaks a rule ends the stream with INVALID_ARGUMENT; what was asked before it is answered
-        first. When a node drains it ends the stream with UNAVAILABLE: ask the tags that have no answer
-        again, of another node.
+        in any order. The node stops reading while the client does not read its answers.
+
+        A message that breaks a rule ends the stream with INVALID_ARGUMENT, and a node that drains ends
+        it with UNAVAILABLE. What was decided before is sent before, but client libraries may drop what
+        has not been read when a stream fails: ask the tags that have no answer again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,10 +53,11 @@ class EligibilityStub:
     """Many at once, packed: at most 8,192 checks a message unless the node's configuration says less."""
     CheckStream: _grpc.StreamStreamMultiCallable[_eligibility_pb2.CheckStreamRequest, _eligibility_pb2.CheckStreamReply]
     """Batches over one long-lived call. Each answer carries the tag of its question; answers may come
-    in any order. The node stops reading while the client does not read its answers. A message that
-    breaks a rule ends the stream with INVALID_ARGUMENT; what was asked before it is answered
-    first. When a node drains it ends the stream with UNAVAILABLE: ask the tags that have no answer
-    again, of another node.
+    in any order. The node stops reading while the client does not read its answers.
+
+    A message that breaks a rule ends the stream with INVALID_ARGUMENT, and a node that drains ends
+    it with UNAVAILABLE. What was decided before is sent before, but client libraries may drop what
+    has not been read when a stream fails: ask the tags that have no answer again.
     """
 
 @_typing.type_check_only
@@ -79,10 +80,11 @@ class EligibilityAsyncStub(EligibilityStub):
     """Many at once, packed: at most 8,192 checks a message unless the node's configuration says less."""
     CheckStream: _aio.StreamStreamMultiCallable[_eligibility_pb2.CheckStreamRequest, _eligibility_pb2.CheckStreamReply]  # type: ignore[assignment]
     """Batches over one long-lived call. Each answer carries the tag of its question; answers may come
-    in any order. The node stops reading while the client does not read its answers. A message that
-    breaks a rule ends the stream with INVALID_ARGUMENT; what was asked before it is answered
-    first. When a node drains it ends the stream with UNAVAILABLE: ask the tags that have no answer
-    again, of another node.
+    in any order. The node stops reading while the client does not read its answers.
+
+    A message that breaks a rule ends the stream with INVALID_ARGUMENT, and a node that drains ends
+    it with UNAVAILABLE. What was decided before is sent before, but client libraries may drop what
+    has not been read when a stream fails: ask the tags that have no answer again.
     """
 
 class EligibilityServicer(metaclass=_abc_1.ABCMeta):
@@ -120,10 +122,11 @@ class EligibilityServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_eligibility_pb2.CheckStreamReply], _abc.AsyncIterator[_eligibility_pb2.CheckStreamReply]]:
         """Batches over one long-lived call. Each answer carries the tag of its question; answers may come
-        in any order. The node stops reading while the client does not read its answers. A message that
-        breaks a rule ends the stream with INVALID_ARGUMENT; what was asked before it is answered
-        first. When a node drains it ends the stream with UNAVAILABLE: ask the tags that have no answer
-        again, of another node.
+        in any order. The node stops reading while the client does not read its answers.
+
+        A message that breaks a rule ends the stream with INVALID_ARGUMENT, and a node that drains ends
+        it with UNAVAILABLE. What was decided before is sent before, but client libraries may drop what
+        has not been read when a stream fails: ask the tags that have no answer again.
         """
 
 def add_EligibilityServicer_to_server(servicer: EligibilityServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,235 @@
+"""Doors to test and a checker to put behind them.
+
+A conformance test takes ``open_door`` and speaks to an address, so it holds for every gRPC engine
+in ``ENGINES``; what an engine cannot do (TLS, streams) it is not asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import grpc
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from eir.core.imei import ImeiKey
+from eir.doors.grpc_door import GrpcDoor, GrpcSettings
+from eir.errors import Unavailable
+from eir.wire.v1 import eligibility_pb2 as wire
+from eir.wire.v1 import eligibility_pb2_grpc as wire_grpc
+
+T = TypeVar("T")
+Keys = NDArray[np.uint64]
+
+REASON_NAMES = {256: "stolen", 600: "by-decree"}
+REASONS = np.array([*range(1, 17), *REASON_NAMES], dtype=np.uint16)
+
+
+@dataclass(frozen=True, slots=True)
+class FakeAnswer:
+    status: NDArray[np.uint8]
+    decided: NDArray[np.uint8]
+    reason: NDArray[np.uint16]
+    valid_until: NDArray[np.int64]
+    registry_serial: int
+    operator_serial: int
+    stale: bool
+    reason_names: dict[int, str]
+
+
+@dataclass(slots=True)
+class FakeChecker:
+    """Verdicts that follow from the identifiers and the serial, so that any mix-up shows.
+
+    ``gate`` holds every check until it is set; ``entered`` tells that one is held.
+    """
+
+    ready: bool = True
+    serial: int = 7
+    stale: bool = False
+    failure: Exception | None = None
+    gate: threading.Event | None = None
+    entered: threading.Event = field(default_factory=threading.Event)
+    asked: list[tuple[Keys, Keys, Keys]] = field(default_factory=list)
+
+    def check(self, imei: Keys, msisdn: Keys, imsi: Keys) -> FakeAnswer:
+        serial = self.serial
+        self.asked.append((imei, msisdn, imsi))
+        self.entered.set()
+        if self.gate is not None:
+            assert self.gate.wait(30)
+        if not self.ready:
+            raise Unavailable("nothing serves")
+        if self.failure is not None:
+            raise self.failure
+        return self.verdicts(imei, msisdn, imsi, serial)
+
+    def verdicts(self, imei: Keys, msisdn: Keys, imsi: Keys, serial: int) -> FakeAnswer:
+        mixed = imei + msisdn + imsi + np.uint64(serial)
+        status = (mixed % 4 + 1).astype(np.uint8)
+        shown = np.where((mixed % 3 == 0) & (status > 2), 2, status).astype(np.uint8)
+        reason = REASONS[mixed % len(REASONS)]
+        return FakeAnswer(
+            status=shown,
+            decided=status,
+            reason=reason,
+            valid_until=np.where(reason == 12, 1_900_000_000 + serial, 0).astype(np.int64),
+            registry_serial=serial,
+            operator_serial=serial + 1_000,
+            stale=self.stale,
+            reason_names=REASON_NAMES,
+        )
+
+
+class RunningDoor(Protocol):
+    """A door that listens, whatever its engine."""
+
+    @property
+    def address(self) -> str: ...
+    def readiness_changed(self) -> None: ...
+    def reload(self) -> None: ...
+    def stop(self, drain_seconds: float) -> Future[None]: ...
+
+
+class LoopThread:
+    """One event loop in a thread of its own for the whole run, as grpcio's engine wants it."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Coroutine[object, object, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def run(self, work: Coroutine[object, object, T]) -> T:
+        return self.submit(work).result(30)
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(30)
+
+
+class GrpcioDoor:
+    """The door of eir.doors.grpc_door, driven from outside its loop."""
+
+    def __init__(self, thread: LoopThread, settings: GrpcSettings, checker: FakeChecker) -> None:
+        self._thread = thread
+        self._door = GrpcDoor(settings, checker)
+        thread.run(self._door.start())
+        self.address = self._door.addresses[0]
+
+    def readiness_changed(self) -> None:
+        self._door.readiness_changed()
+
+    def reload(self) -> None:
+        async def on_loop() -> None:
+            self._door.reload()
+
+        self._thread.run(on_loop())
+
+    def stop(self, drain_seconds: float) -> Future[None]:
+        return self._thread.submit(self._door.stop(drain_seconds))
+
+
+Opener = Callable[..., RunningDoor]
+Engine = Callable[[LoopThread, GrpcSettings, FakeChecker], RunningDoor]
+
+ENGINES: dict[str, Engine] = {"grpcio": GrpcioDoor}
+STREAMING_ENGINES = ("grpcio",)
+TLS_ENGINES = ("grpcio",)
+
+
+@pytest.fixture(scope="session")
+def loop_thread() -> Iterator[LoopThread]:
+    thread = LoopThread()
+    yield thread
+    thread.close()
+
+
+def _opener(engine: str, thread: LoopThread) -> Iterator[Opener]:
+    opened: list[RunningDoor] = []
+
+    def open_door(checker: FakeChecker, **settings: object) -> RunningDoor:
+        chosen = GrpcSettings(**{"listen": ("127.0.0.1:0",), **settings})  # type: ignore[arg-type]
+        opened.append(ENGINES[engine](thread, chosen, checker))
+        return opened[-1]
+
+    yield open_door
+    for door in opened:
+        door.stop(0).result(30)
+
+
+@pytest.fixture(params=ENGINES)
+def open_door(request: pytest.FixtureRequest, loop_thread: LoopThread) -> Iterator[Opener]:
+    yield from _opener(request.param, loop_thread)
+
+
+@pytest.fixture(params=STREAMING_ENGINES)
+def open_streaming_door(
+    request: pytest.FixtureRequest, loop_thread: LoopThread
+) -> Iterator[Opener]:
+    yield from _opener(request.param, loop_thread)
+
+
+@pytest.fixture(params=TLS_ENGINES)
+def open_tls_door(request: pytest.FixtureRequest, loop_thread: LoopThread) -> Iterator[Opener]:
+    yield from _opener(request.param, loop_thread)
+
+
+@pytest.fixture
+def checker() -> FakeChecker:
+    return FakeChecker()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., grpc.Channel]]:
+    """Channels that share no connection with any other, closed at the end."""
+    channels: list[grpc.Channel] = []
+
+    def to(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        if credentials is None:
+            channels.append(grpc.insecure_channel(address, options))
+        else:
+            channels.append(grpc.secure_channel(address, credentials, options))
+        return channels[-1]
+
+    yield to
+    for channel in channels:
+        channel.close()
+
+
+@pytest.fixture
+def stub_of(connect: Callable[..., grpc.Channel]) -> Callable[..., wire_grpc.EligibilityStub]:
+    return lambda address, credentials=None: wire_grpc.EligibilityStub(
+        connect(address, credentials)
+    )
+
+
+@pytest.fixture
+def a_check() -> wire.CheckRequest:
+    return wire.CheckRequest(imei="490154203237518", msisdn="989121234567")
+
+
+@pytest.fixture
+def failure_of() -> Callable[..., tuple[grpc.StatusCode, str]]:
+    """The status a call ends with, and the reason code that its text begins with."""
+
+    def of(call: Callable[..., object], *args: object, **options: object) -> tuple[object, str]:
+        with pytest.raises(grpc.RpcError) as caught:
+            call(*args, **{"timeout": 30, **options})
+        return caught.value.code(), caught.value.details().partition(":")[0]
+
+    return of
+
+
+@pytest.fixture
+def key_of() -> Callable[[str], ImeiKey]:
+    return lambda text: ImeiKey(int(text[:14]))
