@@ -12,21 +12,19 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import grpc
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
 from eir import limits
+from eir.core.explanation import Explanation, Origin
 from eir.doors import grpc_codec as codec
 from eir.doors.grpc_border import Context, answered, status_of
 from eir.doors.grpc_listen import Listener, TlsCredentials, new_server, serve, tls_of
 from eir.errors import Refused
 from eir.wire.v1 import admin_pb2 as wire
-
-if TYPE_CHECKING:
-    from eir.serve.checker import Answer
 
 SERVICE: Final = "eir.v1.Admin"
 
@@ -51,17 +49,10 @@ class AdminSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedGeneration:
-    """One generation that serves.
+    """One generation that serves; ``made_at`` in Unix seconds UTC, items by section."""
 
-    ``digest`` in hexadecimal, ``made_at`` in Unix seconds UTC, items by section.
-    """
-
-    feed: str
-    registry_id: str
-    session: str
-    serial: int
+    origin: Origin
     made_at: int
-    digest: str
     items: Mapping[str, int]
 
 
@@ -81,29 +72,6 @@ class NodeStatus:
     alarms: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TriedRule:
-    """A row of the decision table, and what became of it."""
-
-    row: int
-    reason: str
-    matched: bool
-    because: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explained:
-    """A verdict (an answer of length 1), the rules tried, the facts known.
-
-    ``grace_time`` is what deadlines were compared with, Unix seconds UTC.
-    """
-
-    answer: Answer
-    rules: Sequence[TriedRule]
-    facts: Sequence[str]
-    grace_time: int
-
-
 class Node(Protocol):
     """What the door asks of the node.
 
@@ -113,7 +81,7 @@ class Node(Protocol):
     def status(self) -> NodeStatus:
         """What serves and how."""
 
-    def explain(self, imei: int, msisdn: int, imsi: int) -> Explained:
+    def explain(self, imei: int, msisdn: int, imsi: int) -> Explanation:
         """Decide a key, number and IMSI code (0: malformed, none, none); raises Unavailable."""
 
     async def reload(self, who: str) -> Sequence[str]:
@@ -241,13 +209,7 @@ def _status_reply(status: NodeStatus) -> wire.StatusReply:
         mode=status.mode,
         generations=[
             wire.ServedGeneration(
-                feed=served.feed,
-                registry_id=served.registry_id,
-                session=served.session,
-                serial=served.serial,
-                made_at=served.made_at,
-                digest=served.digest,
-                items=served.items,
+                origin=_origin(served.origin), made_at=served.made_at, items=served.items
             )
             for served in status.generations
         ],
@@ -257,15 +219,37 @@ def _status_reply(status: NodeStatus) -> wire.StatusReply:
     )
 
 
-def _explain_reply(explained: Explained) -> wire.ExplainReply:
+def _explain_reply(explained: Explanation) -> wire.ExplainReply:
+    changed = explained.decided != explained.status
     return wire.ExplainReply(
-        verdict=codec.check_reply(explained.answer),
+        status=f"STATUS_{explained.status.name}",
+        decided_status=f"STATUS_{explained.decided.name}" if changed else None,
+        reason=explained.reason_id,
+        reason_name=explained.reason,
+        valid_until=explained.valid_until,
+        changed_by=explained.changed_by,
+        row=explained.row,
         rules=[
-            wire.TriedRule(
-                row=rule.row, reason=rule.reason, matched=rule.matched, because=rule.because
-            )
+            wire.TriedRule(row=rule.row, condition=rule.condition, outcome=rule.outcome)
             for rule in explained.rules
         ],
         facts=explained.facts,
+        black=explained.black,
+        deadline=explained.deadline if explained.deadline >= 0 else None,
+        now=explained.now,
         grace_time=explained.grace_time,
+        imei14=explained.imei,
+        msisdn=explained.number,
+        imsi=explained.imsi,
+        origins=[_origin(origin) for origin in explained.origins],
+    )
+
+
+def _origin(origin: Origin) -> wire.Origin:
+    return wire.Origin(
+        feed=origin.feed,
+        registry_id=origin.registry_id,
+        session=origin.session,
+        serial=origin.serial,
+        digest=origin.digest,
     )

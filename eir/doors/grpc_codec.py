@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
@@ -20,10 +20,8 @@ from eir import limits
 from eir.core.imei import key_from_digits
 from eir.core.subscriber import NO_IMSI, NO_MSISDN, imsi_from_digits, msisdn_from_digits
 from eir.errors import Refused
+from eir.serve.checker import Answer
 from eir.wire.v1 import eligibility_pb2 as wire
-
-if TYPE_CHECKING:
-    from eir.serve.checker import Answer
 
 Keys = NDArray[np.uint64]
 M = TypeVar("M", bound=Message)
@@ -39,12 +37,6 @@ _IMSI_END: Final = np.array(
 
 0 for numbers of digits no IMSI has.
 """
-
-_REASON_NAMES: Final = {
-    number: name.removeprefix("REASON_").lower().replace("_", "-")
-    for name, number in wire.Reason.items()
-    if number
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +97,20 @@ def read_stream(message: bytes, *, max_checks: int) -> tuple[int, Questions]:
     return request.tag, _questions(request.batch, max_checks=max_checks)
 
 
-def check_reply(answer: Answer) -> wire.CheckReply:
-    """A CheckReply from an answer of length 1."""
+def write_check(answer: Answer) -> bytes:
+    """A CheckReply, from an answer of length 1."""
     status, decided = int(answer.status[0]), int(answer.decided[0])
     reason = int(answer.reason[0])
     return wire.CheckReply(
         status=wire.Status.Name(status),
         decided_status=None if decided == status else wire.Status.Name(decided),
         reason=reason,
-        reason_name=_REASON_NAMES.get(reason) or answer.reason_names[reason],
+        reason_name=answer.reason_names[reason],
         valid_until=int(answer.valid_until[0]),
         registry_serial=answer.registry_serial,
         operator_serial=answer.operator_serial,
         stale=answer.stale,
-    )
+    ).SerializeToString()
 
 
 def write_batch(answer: Answer) -> bytes:

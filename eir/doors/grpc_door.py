@@ -18,7 +18,7 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 import grpc
 import grpc.aio
@@ -30,12 +30,12 @@ from eir.doors import grpc_codec as codec
 from eir.doors.grpc_border import Context, answered
 from eir.doors.grpc_health import Health
 from eir.doors.grpc_listen import Listener, TlsCredentials, new_server, serve, tls_of
-
-if TYPE_CHECKING:
-    from eir.serve.checker import Answer
+from eir.serve.checker import Answer
 
 SERVICE: Final = "eir.v1.Eligibility"
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
+_QUIET_SECONDS: Final = 0.05
+_MAX_SECONDS_TO_QUIET: Final = 1.0
 
 
 class Checks(Protocol):
@@ -81,6 +81,7 @@ class GrpcDoor:
         self._settings = settings
         self._checker = checker
         self._streams = 0
+        self._messages = 0
         self._waiting: set[asyncio.Task[object]] = set()
         self._tls: TlsCredentials | None = None
         self._listeners: tuple[Listener, ...] = ()
@@ -128,18 +129,31 @@ class GrpcDoor:
             self._tls.reload()
 
     async def stop(self, drain_seconds: float | None = None) -> None:
-        """Drain: health turns NOT_SERVING, streams that wait for a question end, calls in flight
-        finish, then close.
+        """Drain and close.
 
-        What is still open after ``drain_seconds`` (None: as configured) is cut.
+        Health turns NOT_SERVING and waiting streams end; calls are answered until none comes for a
+        moment (at most a second), since the transport cuts what has come and was not taken up yet;
+        then clients are sent off and calls in flight finish. What is still open after
+        ``drain_seconds`` (None: as configured) is cut.
         """
         seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
         self._health.drain()
         for task in self._waiting:
             task.cancel()
-        await self._server.stop(seconds)
+        begun = self._loop.time()
+        await self._quiet(min(seconds, _MAX_SECONDS_TO_QUIET))
+        await self._server.stop(max(0.0, seconds - (self._loop.time() - begun)))
         for listener in self._listeners:
             listener.release()
+
+    async def _quiet(self, seconds: float) -> None:
+        """Return when no message has come for a moment, or after ``seconds``."""
+        end = self._loop.time() + seconds
+        while self._loop.time() < end:
+            before = self._messages
+            await asyncio.sleep(_QUIET_SECONDS)
+            if self._messages == before:
+                return
 
     def _methods(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         """Handlers on raw bytes: a message that is no protobuf is then ours to answer."""
@@ -192,7 +206,7 @@ class GrpcDoor:
         return await context.abort(grpc.StatusCode.UNAVAILABLE, "draining: ask another node")
 
     def _answer_check(self, message: bytes) -> bytes:
-        return codec.check_reply(self._decide(codec.read_check(message))).SerializeToString()
+        return codec.write_check(self._decide(codec.read_check(message)))
 
     def _answer_batch(self, message: bytes) -> bytes:
         asked = codec.read_batch(message, max_checks=self._settings.max_checks_per_message)
@@ -203,4 +217,5 @@ class GrpcDoor:
         return codec.write_stream(tag, self._decide(asked))
 
     def _decide(self, asked: codec.Questions) -> Answer:
+        self._messages += 1
         return self._checker.check(asked.imei, asked.msisdn, asked.imsi)

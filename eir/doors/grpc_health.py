@@ -70,7 +70,7 @@ class Health:
                 await context.write(wire.HealthCheckResponse(status=status))
                 told = status
             if self._draining:
-                return  # with OK: with an error some client libraries drop what was written last
+                return
             await changed.wait()
 
     def _status(self, service: str) -> wire.HealthCheckResponse.ServingStatus:

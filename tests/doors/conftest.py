@@ -7,40 +7,37 @@ in ``ENGINES``; what an engine cannot do (TLS, streams) it is not asked.
 from __future__ import annotations
 
 import asyncio
+import datetime
+import ipaddress
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import grpc
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from numpy.typing import NDArray
 
-from eir.core.imei import ImeiKey
+from eir.core.policy import FIXED_REASONS
 from eir.doors.grpc_door import GrpcDoor, GrpcSettings
 from eir.errors import Unavailable
+from eir.serve.checker import Answer
 from eir.wire.v1 import eligibility_pb2 as wire
 from eir.wire.v1 import eligibility_pb2_grpc as wire_grpc
 
 T = TypeVar("T")
 Keys = NDArray[np.uint64]
 
-REASON_NAMES = {256: "stolen", 600: "by-decree"}
-REASONS = np.array([*range(1, 17), *REASON_NAMES], dtype=np.uint16)
-
-
-@dataclass(frozen=True, slots=True)
-class FakeAnswer:
-    status: NDArray[np.uint8]
-    decided: NDArray[np.uint8]
-    reason: NDArray[np.uint16]
-    valid_until: NDArray[np.int64]
-    registry_serial: int
-    operator_serial: int
-    stale: bool
-    reason_names: dict[int, str]
+REASON_NAMES = {number: name for name, number in FIXED_REASONS.items()}
+REASON_NAMES |= {256: "stolen", 600: "by-decree"}
+REASONS = np.array(list(REASON_NAMES), dtype=np.uint16)
 
 
 @dataclass(slots=True)
@@ -58,7 +55,7 @@ class FakeChecker:
     entered: threading.Event = field(default_factory=threading.Event)
     asked: list[tuple[Keys, Keys, Keys]] = field(default_factory=list)
 
-    def check(self, imei: Keys, msisdn: Keys, imsi: Keys) -> FakeAnswer:
+    def check(self, imei: Keys, msisdn: Keys, imsi: Keys) -> Answer:
         serial = self.serial
         self.asked.append((imei, msisdn, imsi))
         self.entered.set()
@@ -70,14 +67,15 @@ class FakeChecker:
             raise self.failure
         return self.verdicts(imei, msisdn, imsi, serial)
 
-    def verdicts(self, imei: Keys, msisdn: Keys, imsi: Keys, serial: int) -> FakeAnswer:
+    def verdicts(self, imei: Keys, msisdn: Keys, imsi: Keys, serial: int) -> Answer:
         mixed = imei + msisdn + imsi + np.uint64(serial)
         status = (mixed % 4 + 1).astype(np.uint8)
         shown = np.where((mixed % 3 == 0) & (status > 2), 2, status).astype(np.uint8)
         reason = REASONS[mixed % len(REASONS)]
-        return FakeAnswer(
+        return Answer(
             status=shown,
             decided=status,
+            code=np.zeros(len(imei), np.uint8),
             reason=reason,
             valid_until=np.where(reason == 12, 1_900_000_000 + serial, 0).astype(np.int64),
             registry_serial=serial,
@@ -230,6 +228,85 @@ def failure_of() -> Callable[..., tuple[grpc.StatusCode, str]]:
     return of
 
 
+class Authority:
+    """A certificate authority that issues PEM pairs."""
+
+    def __init__(self, name: str) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.cert = _pem(self._certificate(self._name, self._key, authority=True))
+
+    def issue(self, name: str) -> tuple[bytes, bytes]:
+        """(key, certificate) for ``name``, good for localhost."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        return (
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            ),
+            _pem(self._certificate(subject, key, authority=False)),
+        )
+
+    def _certificate(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool
+    ) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.fixture(scope="session")
+def ours() -> Authority:
+    return Authority("ours")
+
+
+@pytest.fixture(scope="session")
+def theirs() -> Authority:
+    return Authority("theirs")
+
+
 @pytest.fixture
-def key_of() -> Callable[[str], ImeiKey]:
-    return lambda text: ImeiKey(int(text[:14]))
+def tls_files(tmp_path: Path, ours: Authority) -> Callable[..., dict[str, Path]]:
+    """The three files of a door: clients of ``ours``, the server's pair issued by whom one says."""
+
+    def write(authority: Authority = ours) -> dict[str, Path]:
+        key, cert = authority.issue("eir.example")
+        (tmp_path / "key.pem").write_bytes(key)
+        (tmp_path / "cert.pem").write_bytes(cert)
+        (tmp_path / "ca.pem").write_bytes(ours.cert)
+        return {
+            "tls_cert": tmp_path / "cert.pem",
+            "tls_key": tmp_path / "key.pem",
+            "client_ca": tmp_path / "ca.pem",
+        }
+
+    return write
+
+
+@pytest.fixture
+def trusting() -> Callable[..., grpc.ChannelCredentials]:
+    """Credentials of a client that trusts an authority, and shows a pair if it has one."""
+
+    def credentials(
+        authority: Authority, pair: tuple[bytes, bytes] | None = None
+    ) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(authority.cert, *(pair or (None, None)))
+
+    return credentials

@@ -5,11 +5,13 @@ These tests know an address and the checker behind it, and nothing of the engine
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import grpc.aio
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
@@ -20,17 +22,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eir import limits
+from eir.core.policy import FIXED_REASONS
 from eir.core.subscriber import imsi_from_digits, msisdn_from_digits
 from eir.wire.v1 import eligibility_pb2 as wire
 
 SERVICE = "eir.v1.Eligibility"
-FIXED_NAMES = [
-    *("override-deny", "override-allow", "exempt-subscriber", "malformed-imei", "bound-exception"),
-    *("black-subscriber-unknown", "roamer", "exempt-equipment", "bound", "legacy"),
-    *("subscriber-unknown", "grace", "grace-expired", "bound-to-other", "not-activated"),
-    "not-registered",
-]
-NAMES = dict(enumerate(FIXED_NAMES, start=1)) | {256: "stolen", 600: "by-decree"}
+NAMES = {number: name for name, number in FIXED_REASONS.items()} | {256: "stolen", 600: "by-decree"}
 SERVING, NOT_SERVING = (
     health_pb2.HealthCheckResponse.SERVING,
     health_pb2.HealthCheckResponse.NOT_SERVING,
@@ -311,33 +308,38 @@ def test_a_deadline_is_kept_and_what_waits_past_it_is_not_decided(
 
 
 def test_a_drain_tells_watchers_first_and_does_not_wait_for_them(
-    open_door, checker, connect, stub_of, failure_of, a_check
+    open_door, checker, loop_thread, stub_of, failure_of, a_check
 ):
     door = open_door(checker)
-    health = health_pb2_grpc.HealthStub(connect(door.address))
-    watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=60)
-    told = [next(watch).status]
-    door.stop(60).result(30)
-    assert told + [reply.status for reply in watch] == [SERVING, NOT_SERVING]
+
+    async def watched() -> list[int]:
+        async with grpc.aio.insecure_channel(door.address) as channel:
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            told = [(await watch.read()).status]
+            following = asyncio.create_task(watch.read())
+            stopped = asyncio.wrap_future(door.stop(60))
+            told.append((await following).status)
+            assert await watch.read() is grpc.aio.EOF
+            await stopped
+            return told
+
+    assert loop_thread.run(watched()) == [SERVING, NOT_SERVING]
     assert failure_of(stub_of(door.address).Check, a_check)[0] is StatusCode.UNAVAILABLE
 
 
-def test_calls_in_flight_finish_in_a_drain(open_door, checker, stub_of, a_check):
-    """Nobody waits for ever or gets half an answer: a verdict, or UNAVAILABLE for the late."""
+def test_calls_in_flight_finish_in_a_drain(open_door, checker, stub_of, failure_of, a_check):
+    """What had come before the drain began is answered, even what nobody had taken up yet."""
     door = open_door(checker)
     stub = stub_of(door.address)
     stub.Check(a_check, timeout=30)
     checker.gate, checker.entered = threading.Event(), threading.Event()
-    first = stub.Check.future(a_check, timeout=30)
+    calls = [stub.Check.future(a_check, timeout=30) for _ in range(20)]
     assert checker.entered.wait(30)
-    others = [stub.Check.future(a_check, timeout=30) for _ in range(20)]
     stopped = door.stop(30)
     checker.gate.set()
-    assert first.result(30).registry_serial == 7
-    for call in others:
-        failed = call.exception(30)
-        assert failed is None or failed.code() is StatusCode.UNAVAILABLE
+    assert [call.result(30).registry_serial for call in calls] == [7] * 20
     stopped.result(30)
+    assert failure_of(stub.Check, a_check)[0] is StatusCode.UNAVAILABLE
 
 
 def test_each_message_is_decided_on_one_generation(open_door, checker, stub_of):
@@ -372,7 +374,7 @@ def test_each_message_is_decided_on_one_generation(open_door, checker, stub_of):
     finally:
         over.set()
         swapper.join(30)
-    assert len(seen) > 100
+    assert len(seen) > 10
     assert len(checker.asked) == 240
 
 

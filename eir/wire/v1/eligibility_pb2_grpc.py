@@ -92,7 +92,7 @@ class EligibilityServicer:
 
         A message that breaks a rule ends the stream with INVALID_ARGUMENT, and a node that drains ends
         it with UNAVAILABLE. What was decided before is sent before, but client libraries may drop what
-        has not been read when a stream fails: ask the tags that have no answer again.
+        has not been read when a stream ends: ask the tags that have no answer again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,7 +57,7 @@ class EligibilityStub:
 
     A message that breaks a rule ends the stream with INVALID_ARGUMENT, and a node that drains ends
     it with UNAVAILABLE. What was decided before is sent before, but client libraries may drop what
-    has not been read when a stream fails: ask the tags that have no answer again.
+    has not been read when a stream ends: ask the tags that have no answer again.
     """
 
 @_typing.type_check_only
@@ -84,7 +84,7 @@ class EligibilityAsyncStub(EligibilityStub):
 
     A message that breaks a rule ends the stream with INVALID_ARGUMENT, and a node that drains ends
     it with UNAVAILABLE. What was decided before is sent before, but client libraries may drop what
-    has not been read when a stream fails: ask the tags that have no answer again.
+    has not been read when a stream ends: ask the tags that have no answer again.
     """
 
 class EligibilityServicer(metaclass=_abc_1.ABCMeta):
@@ -126,7 +126,7 @@ class EligibilityServicer(metaclass=_abc_1.ABCMeta):
 
         A message that breaks a rule ends the stream with INVALID_ARGUMENT, and a node that drains ends
         it with UNAVAILABLE. What was decided before is sent before, but client libraries may drop what
-        has not been read when a stream fails: ask the tags that have no answer again.
+        has not been read when a stream ends: ask the tags that have no answer again.
         """
 
 def add_EligibilityServicer_to_server(servicer: EligibilityServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
