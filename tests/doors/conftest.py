@@ -25,10 +25,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from numpy.typing import NDArray
 
-from eir.core.policy import FIXED_REASONS
+from eir.core.policy import FIXED_REASONS, Policy
+from eir.core.tables import Tables
 from eir.doors.grpc_door import GrpcDoor, GrpcSettings
 from eir.errors import Unavailable
-from eir.serve.checker import Answer
+from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
+from eir.serve.checker import Answer, Checker
+from eir.serve.holder import Holder, Serving
 from eir.wire.v1 import eligibility_pb2 as wire
 from eir.wire.v1 import eligibility_pb2_grpc as wire_grpc
 
@@ -137,9 +140,9 @@ class GrpcioDoor:
 
 
 Opener = Callable[..., RunningDoor]
-Engine = Callable[[LoopThread, GrpcSettings, FakeChecker], RunningDoor]
+Start = Callable[[LoopThread, GrpcSettings, FakeChecker], RunningDoor]
 
-ENGINES: dict[str, Engine] = {"grpcio": GrpcioDoor}
+ENGINES: dict[str, Start] = {"grpcio": GrpcioDoor}
 STREAMING_ENGINES = ("grpcio",)
 TLS_ENGINES = ("grpcio",)
 
@@ -310,3 +313,86 @@ def trusting() -> Callable[..., grpc.ChannelCredentials]:
         return grpc.ssl_channel_credentials(authority.cert, *(pair or (None, None)))
 
     return credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The real engine with two generations in which no device has the same verdict.
+
+    ``batch`` asks for every device; ``reasons`` are the ids it must get, by serial.
+    """
+
+    holder: Holder
+    checker: Checker
+    first: Serving
+    second: Serving
+    keys: Keys
+    batch: wire.CheckBatchRequest
+    reasons: dict[int, list[int]]
+    reason_names: dict[int, str]
+
+
+@pytest.fixture(scope="session")
+def generations(tmp_path_factory: pytest.TempPathFactory) -> tuple[Serving, Serving]:
+    folder = tmp_path_factory.mktemp("generations")
+    return _serving(folder, serial=1), _serving(folder, serial=2)
+
+
+@pytest.fixture
+def engine(generations: tuple[Serving, Serving]) -> Engine:
+    holder = Holder()
+    numbers = DEVICES % np.uint64(1_000) + np.uint64(989_120_000_000)
+    expected = {serial: _groups(serial) for serial in (1, 2)}
+    reason_of = {
+        "white": "not-activated",
+        "legacy": "legacy",
+        "black.stolen": "stolen",
+        "bindings": "bound",
+        "grey": "grace",
+        "": "not-registered",
+    }
+    ids = {**FIXED_REASONS, "stolen": 256}
+    return Engine(
+        holder=holder,
+        checker=Checker(holder),
+        first=generations[0],
+        second=generations[1],
+        keys=DEVICES,
+        batch=wire.CheckBatchRequest(
+            imei14=DEVICES.tolist(), msisdn=numbers.tolist(), imsi=[0] * len(DEVICES)
+        ),
+        reasons={
+            serial: [ids[reason_of[name]] for name in groups for _ in range(100)]
+            for serial, groups in expected.items()
+        },
+        reason_names=dict(generations[0].tables.reason_names),
+    )
+
+
+DEVICES: Keys = np.arange(35_000_000_000_000, 35_000_000_000_600, dtype=np.uint64)
+GROUPS = ("white", "legacy", "black.stolen", "bindings", "grey", "")
+
+
+def _groups(serial: int) -> tuple[str, ...]:
+    """The section that each hundred devices stands in; in the next serial, another one."""
+    return GROUPS[serial:] + GROUPS[:serial]
+
+
+def _serving(folder: Path, *, serial: int) -> Serving:
+    head = SnapshotHead(
+        "registry", "local", "8f9a2c1e-0000-4000-8000-000000000001", serial, 1_700_000_000
+    )
+    writer = SnapshotWriter(head)
+    for place, name in enumerate(_groups(serial)):
+        keys = DEVICES[place * 100 : place * 100 + 100]
+        if name == "bindings":
+            numbers = keys % np.uint64(1_000) + np.uint64(989_120_000_000)
+            writer.add_pairs(name, [(keys, numbers)])
+        elif name == "grey":
+            never = np.full(len(keys), 4_000_000_000, np.int64)
+            writer.add_deadlines(name, [(keys, np.zeros_like(keys), never)])
+        elif name:
+            writer.add_list(name, [keys], reason_id=256 if name == "black.stolen" else 0)
+    writer.write(folder / f"{serial}.snapshot")
+    generation = open_snapshot(folder / f"{serial}.snapshot")
+    return Serving(Tables(generation, None, Policy()), data_time=1_700_000_000)
