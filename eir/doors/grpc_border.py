@@ -1,0 +1,39 @@
+"""The border of a gRPC request: a failure inside becomes a status, and nothing else gets out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import grpc
+import grpc.aio
+
+from eir.errors import Refused, Unavailable
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+_log = logging.getLogger(__name__)
+
+
+async def answered(context: Context, answer: Callable[[], bytes]) -> bytes:
+    """The answer.
+
+    Or the call ends, with DEADLINE_EXCEEDED undecided, else with ``status_of`` what failed.
+    """
+    if context.time_remaining() == 0:
+        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed while waiting")
+    try:
+        return answer()
+    except Exception as failure:
+        code, words = status_of(failure)
+    return await context.abort(code, words)
+
+
+def status_of(failure: Exception) -> tuple[grpc.StatusCode, str]:
+    """The status and its text, "reason: detail". What is our bug is logged, and told to nobody."""
+    if isinstance(failure, Refused):
+        return grpc.StatusCode.INVALID_ARGUMENT, f"{failure.reason}: {failure.detail}"
+    if isinstance(failure, Unavailable):
+        return grpc.StatusCode.UNAVAILABLE, "not-ready: no generation serves here; ask another node"
+    _log.error("a call failed by our own fault", exc_info=failure)
+    return grpc.StatusCode.INTERNAL, "internal: the log of the node has the cause"

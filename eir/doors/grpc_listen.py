@@ -1,0 +1,221 @@
+"""Where a gRPC server listens, and with which certificates.
+
+Promises: what is not encrypted stays on this machine unless the operator accepts otherwise; a Unix
+socket has its mode from its first moment; certificates are read again without a connection lost.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import stat
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+import grpc
+import grpc.aio
+
+from eir.errors import Refused
+
+_UNIX: Final = "unix:"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files. With ``client_ca``, a client must show a certificate that leads to it (mTLS)."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+class TlsCredentials:
+    """The certificates of one listener.
+
+    ``reload`` takes up new files for the handshakes from then on.
+    """
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Read the files. Raises Refused as ``reload``."""
+        self._files = files
+        self._current = _certificates(files)
+
+    def reload(self) -> None:
+        """Read the files again; open connections go on with what they have.
+
+        Raises Refused ``tls-unreadable`` or ``tls-unusable`` (key and certificate are no pair, or
+        no PEM); the certificates in use then stay.
+        """
+        self._current = _certificates(self._files)
+
+    def for_server(self) -> grpc.ServerCredentials:
+        """Credentials that ask for the current certificates at each handshake."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._current, lambda: self._current, self._files.client_ca is not None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One bound address, its port resolved; for a Unix socket, the file it made."""
+
+    address: str
+    inode: tuple[int, int] | None = None
+
+    def release(self) -> None:
+        """Take a Unix socket's name away, unless a successor has taken it over."""
+        if self.inode is None:
+            return
+        path = Path(self.address.removeprefix(_UNIX))
+        try:
+            found = path.lstat()
+            if (found.st_dev, found.st_ino) == self.inode:
+                path.unlink()
+        except FileNotFoundError:
+            return
+
+
+def tls_of(cert: Path | None, key: Path | None, client_ca: Path | None) -> TlsCredentials | None:
+    """Credentials of these files.
+
+    None when none is named. Raises Refused (``tls-incomplete``, or of ``reload``).
+    """
+    if cert is None and key is None and client_ca is None:
+        return None
+    if cert is None or key is None:
+        raise Refused("tls-incomplete", "TLS needs both a certificate and its key")
+    return TlsCredentials(TlsFiles(cert, key, client_ca))
+
+
+def new_server(*, max_message_bytes: int, max_calls: int, share_port: bool) -> grpc.aio.Server:
+    """A server that does not listen yet.
+
+    Keepalive frees within two minutes what a vanished client holds.
+    """
+    options = [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.so_reuseport", int(share_port)),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ]
+    return grpc.aio.server(options=options, maximum_concurrent_rpcs=max_calls)
+
+
+async def serve(
+    server: grpc.aio.Server,
+    addresses: Sequence[str],
+    *,
+    tls: TlsCredentials | None,
+    plaintext_accepted: bool = False,
+    socket_mode: int = 0o660,
+) -> tuple[Listener, ...]:
+    """Bind every address and start; all or none. TLS is spoken on every address but Unix sockets.
+
+    An address is ``host:port``, ``[v6]:port`` or ``unix:/path``. Raises Refused:
+    ``listen-malformed``; ``listen-plaintext`` for an address that other machines reach, without TLS
+    and not accepted; ``listen-failed`` when the system does not let us.
+    """
+    bound: list[Listener] = []
+    try:
+        for address in addresses:
+            if address.startswith(_UNIX):
+                bound.append(_bind_unix(server, Path(address.removeprefix(_UNIX)), socket_mode))
+            else:
+                bound.append(_bind_tcp(server, address, tls, plaintext_accepted))
+    except Refused:
+        await server.start()  # grpcio lets go of bound ports only by way of a started server
+        await server.stop(None)
+        for listener in bound:
+            listener.release()
+        raise
+    await server.start()
+    return tuple(bound)
+
+
+def _bind_tcp(
+    server: grpc.aio.Server, address: str, tls: TlsCredentials | None, plaintext_accepted: bool
+) -> Listener:
+    host, separator, port = address.rpartition(":")
+    if not host or not separator or not port.isascii() or not port.isdigit():
+        raise Refused("listen-malformed", "write host:port, [v6]:port or unix:/path", where=address)
+    if tls is None and not plaintext_accepted and not _is_loopback(host):
+        raise Refused(
+            "listen-plaintext",
+            "other machines reach this address in clear: give a certificate, listen on loopback or"
+            ' a Unix socket, or say plaintext = "accepted"',
+            where=address,
+        )
+    return Listener(f"{host}:{_add_port(server, address, tls, named=address)}")
+
+
+def _bind_unix(server: grpc.aio.Server, path: Path, mode: int) -> Listener:
+    """Bind under another name in a directory of our own, set the mode, then move to the name.
+
+    So there is no moment in which others could connect, and a dead node's socket is replaced.
+    """
+    _refuse_unless_free(path)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as private:
+            scratch = Path(private, "s")
+            _add_port(server, f"{_UNIX}{scratch}", None, named=str(path))
+            scratch.chmod(mode)
+            made = scratch.lstat()
+            scratch.rename(path)
+    except OSError as fault:
+        raise Refused("listen-failed", fault.strerror or str(fault), where=str(path)) from fault
+    return Listener(f"{_UNIX}{path}", (made.st_dev, made.st_ino))
+
+
+def _refuse_unless_free(path: Path) -> None:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise Refused("listen-failed", "the name is taken by something else", where=str(path))
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(str(path)) == 0:
+            raise Refused("listen-failed", "another server answers there", where=str(path))
+
+
+def _add_port(
+    server: grpc.aio.Server, address: str, tls: TlsCredentials | None, *, named: str
+) -> int:
+    try:
+        if tls is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, tls.for_server())
+    except RuntimeError as fault:
+        raise Refused("listen-failed", str(fault), where=named) from fault
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _certificates(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
+    try:
+        certificate, key = files.cert.read_bytes(), files.key.read_bytes()
+        authority = files.client_ca.read_bytes() if files.client_ca else None
+    except OSError as fault:
+        raise Refused("tls-unreadable", fault.strerror or "", where=str(fault.filename)) from fault
+    try:
+        trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trial.load_cert_chain(files.cert, files.key)
+        if authority is not None:
+            trial.load_verify_locations(cadata=authority.decode("ascii", "replace"))
+    except (ssl.SSLError, OSError) as fault:
+        raise Refused("tls-unusable", str(fault), where=str(files.cert)) from fault
+    return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)

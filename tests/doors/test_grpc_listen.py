@@ -1,0 +1,134 @@
+"""Where a door may listen, what it makes of Unix sockets, that a failed start leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+
+import pytest
+
+from eir.doors.grpc_door import GrpcDoor, GrpcSettings
+from eir.errors import Refused
+
+CLEAR_ELSEWHERE = ["0.0.0.0:0", "[::]:0", "192.0.2.7:50061", "eir.example:50061", "*:50061"]
+
+
+@pytest.fixture
+def start(loop_thread, checker):
+    doors = []
+
+    def started(*addresses, **settings):
+        doors.append(GrpcDoor(GrpcSettings(listen=addresses, **settings), checker))
+        loop_thread.run(doors[-1].start())
+        return doors[-1]
+
+    yield started
+    for door in doors:
+        if door.addresses:
+            loop_thread.run(door.stop(0))
+
+
+@pytest.mark.parametrize("address", CLEAR_ELSEWHERE)
+def test_clear_text_stays_on_this_machine(start, address):
+    with pytest.raises(Refused) as refused:
+        start(address)
+    assert refused.value.reason == "listen-plaintext"
+    assert refused.value.where == address
+
+
+def test_clear_text_elsewhere_when_the_operator_accepts_it(start, stub_of, a_check):
+    door = start("0.0.0.0:0", plaintext_accepted=True)
+    port = door.addresses[0].rpartition(":")[2]
+    assert stub_of(f"127.0.0.1:{port}").Check(a_check, timeout=30).status
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:0", "[::1]:0", "127.0.0.9:0"])
+def test_loopback_needs_no_leave(start, stub_of, a_check, address):
+    door = start(address)
+    assert not door.addresses[0].endswith(":0")
+    assert stub_of(door.addresses[0]).Check(a_check, timeout=30).status
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1", ":50061", "127.0.0.1:", "h:x", "h:۱۲"])
+def test_what_is_no_address(start, address):
+    with pytest.raises(Refused) as refused:
+        start(address)
+    assert refused.value.reason == "listen-malformed"
+
+
+def test_several_addresses_are_one_door(start, tmp_path, stub_of, a_check):
+    door = start("127.0.0.1:0", f"unix:{tmp_path}/s")
+    assert [stub_of(address).Check(a_check, timeout=30).status > 0 for address in door.addresses]
+
+
+def test_a_failed_start_lets_go_of_what_it_had(start, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(Refused) as refused:
+            start(f"unix:{tmp_path}/s", f"127.0.0.1:{port}")
+    assert refused.value.reason == "listen-failed"
+    assert os.listdir(tmp_path) == []
+    start(f"unix:{tmp_path}/s", f"127.0.0.1:{port}")
+
+
+def test_a_port_is_not_shared_by_accident_but_by_setting(start):
+    address = start("127.0.0.1:0").addresses[0]
+    with pytest.raises(Refused, match="listen-failed"):
+        start(address)
+    shared = start("127.0.0.1:0", share_port=True).addresses[0]
+    assert start(shared, share_port=True).addresses == (shared,)
+
+
+def test_a_unix_socket_is_for_owner_and_group(start, tmp_path, stub_of, a_check):
+    path = tmp_path / "s"
+    door = start(f"unix:{path}")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert [entry.name for entry in tmp_path.iterdir()] == ["s"]
+    assert stub_of(door.addresses[0]).Check(a_check, timeout=30).status
+
+
+def test_a_stopped_door_takes_its_socket_away(start, tmp_path, loop_thread):
+    path = tmp_path / "s"
+    door = start(f"unix:{path}")
+    loop_thread.run(door.stop(0))
+    assert not path.exists()
+
+
+def test_a_stopped_door_leaves_its_successors_socket(start, tmp_path, loop_thread):
+    path = tmp_path / "s"
+    door = start(f"unix:{path}")
+    path.unlink()
+    start(f"unix:{path}")
+    loop_thread.run(door.stop(0))
+    assert path.exists()
+
+
+def test_a_dead_nodes_socket_is_replaced(start, tmp_path, stub_of, a_check):
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+        dead.listen()
+    assert path.exists()
+    assert stub_of(start(f"unix:{path}").addresses[0]).Check(a_check, timeout=30).status
+
+
+def test_a_live_nodes_socket_is_not(start, tmp_path):
+    start(f"unix:{tmp_path}/s")
+    with pytest.raises(Refused, match="another server"):
+        start(f"unix:{tmp_path}/s")
+
+
+def test_a_file_in_the_way_is_left_alone(start, tmp_path):
+    path = tmp_path / "s"
+    path.write_text("mine")
+    with pytest.raises(Refused, match="taken"):
+        start(f"unix:{path}")
+    assert path.read_text() == "mine"
+
+
+def test_a_folder_that_is_not_there(start, tmp_path):
+    with pytest.raises(Refused, match="listen-failed"):
+        start(f"unix:{tmp_path}/none/s")
