@@ -1,26 +1,14 @@
-"""Which lists exist, what each holds, and which headers a file of it may have.
-
-Holds tables only; reads nothing.
-"""
+"""Which headers a list's file may have, by format. Holds tables only; reads nothing."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from eir import limits
+from eir.core import generation
+from eir.core.generation import BLACK, BLACK_UNION, SECTIONS, WELL_KNOWN_REASONS, spec_of
 
-
-class Kind(Enum):
-    """What one item of a list is made of."""
-
-    IMEIS = "imeis"
-    NUMBERS = "numbers"
-    PAIRS = "pairs"
-    DEADLINES = "deadlines"
-    OVERRIDES = "overrides"
+Header = tuple[str, ...]
 
 
 class FileFormat(Enum):
@@ -33,60 +21,25 @@ class FileFormat(Enum):
     CEIR = "ceir"
 
 
-@dataclass(frozen=True, slots=True)
-class ListKind:
-    """A list's kind, the feeds it may stand in, and the headers our own CSV may have for it."""
+LOADABLE: Final = tuple(sorted(SECTIONS.keys() - {BLACK_UNION, "holds"}))
+"""Lists that files can fill, but for the black ones; holds are ordered, and the union is derived."""
 
-    kind: Kind
-    feeds: tuple[str, ...]
-    headers: tuple[tuple[str, ...], ...]
+KNOWN_LISTS: Final = (*LOADABLE, *(BLACK + reason for reason in WELL_KNOWN_REASONS))
 
-
-_IMEI_HEADERS: Final = (("imei",), ("from", "to"), ("tac",))
-_NUMBER_HEADERS: Final = (("msisdn",), ("from", "to"))
-_REGISTRY: Final = ("registry",)
-_OPERATOR: Final = ("operator",)
-
-LISTS: Final[dict[str, ListKind]] = {
-    "white": ListKind(Kind.IMEIS, _REGISTRY, _IMEI_HEADERS),
-    "legacy": ListKind(Kind.IMEIS, _REGISTRY, _IMEI_HEADERS),
-    "bound-elsewhere": ListKind(Kind.IMEIS, _REGISTRY, _IMEI_HEADERS),
-    "grey": ListKind(Kind.DEADLINES, _REGISTRY, (("imei", "msisdn", "deadline"),)),
-    "bindings": ListKind(Kind.PAIRS, _REGISTRY, (("imei", "msisdn"),)),
-    "bindings.imsi": ListKind(Kind.PAIRS, _REGISTRY, (("imei", "imsi"),)),
-    "imsi-msisdn": ListKind(Kind.PAIRS, _OPERATOR, (("imsi", "msisdn"),)),
-    "exempt.subscriber.all": ListKind(Kind.NUMBERS, _OPERATOR, _NUMBER_HEADERS),
-    "exempt.subscriber.registration": ListKind(Kind.NUMBERS, _OPERATOR, _NUMBER_HEADERS),
-    "released": ListKind(Kind.NUMBERS, _OPERATOR, _NUMBER_HEADERS),
-    "exempt.equipment": ListKind(Kind.IMEIS, _OPERATOR, _IMEI_HEADERS),
-    "overrides": ListKind(
-        Kind.OVERRIDES, _OPERATOR, (("imei", "msisdn", "action", "until", "forced"),)
-    ),
+_PAIR_HEADERS: Final[dict[str, Header]] = {
+    "bindings": ("imei", "msisdn"),
+    "bindings.imsi": ("imei", "imsi"),
+    "imsi-msisdn": ("imsi", "msisdn"),
 }
-"""Every list but the black ones, which are named ``black.<reason>``."""
-
-BLACK: Final = ListKind(Kind.IMEIS, ("registry", "operator"), _IMEI_HEADERS)
-
-WELL_KNOWN_REASONS: Final[dict[str, int]] = {
-    "stolen": 256,
-    "lost": 257,
-    "cloned": 258,
-    "smuggled": 259,
-    "non-homologated": 260,
-    "withdrawn": 261,
-}
-
-FIRST_OWN_REASON_ID: Final[dict[str, int]] = {"registry": 512, "operator": 32_768}
-"""Reasons that are not well known get ids from here up, apart for the two feeds."""
 
 DIRBS_LIST: Final[dict[FileFormat, str]] = {
     FileFormat.DIRBS_BLACKLIST: "black",
     FileFormat.DIRBS_NOTIFICATIONS: "grey",
     FileFormat.DIRBS_EXCEPTIONS: "bindings",
 }
-"""The list that a DIRBS file fills by its nature; its rows choose among ``black.*`` or bindings."""
+"""What a DIRBS file fills by its nature; its rows choose which ``black.*`` or bindings."""
 
-DIRBS_HEADERS: Final[dict[FileFormat, tuple[tuple[str, ...], ...]]] = {
+_DIRBS_HEADERS: Final[dict[FileFormat, tuple[Header, ...]]] = {
     FileFormat.DIRBS_BLACKLIST: (("imei", "block_date", "reasons"),),
     FileFormat.DIRBS_NOTIFICATIONS: (
         ("imei", "imsi", "msisdn", "block_date", "reasons"),
@@ -95,19 +48,21 @@ DIRBS_HEADERS: Final[dict[FileFormat, tuple[tuple[str, ...], ...]]] = {
     FileFormat.DIRBS_EXCEPTIONS: (("imei", "imsi"), ("imei", "imsi", "msisdn")),
 }
 
-CEIR_HEADER: Final = "device id"
-CEIR_MESSAGE_HEADER: Final = "message"
-
-_REASON_NAME: Final = re.compile(rf"[a-z0-9-]{{1,{limits.MAX_REASON_NAME_CHARS}}}")
+CEIR_HEADER: Final = ("device id",)
+CEIR_MESSAGE: Final = "message"
 
 
-def is_reason_name(text: str) -> bool:
-    """Whether ``text`` may follow ``black.`` in a list's name."""
-    return _REASON_NAME.fullmatch(text) is not None
-
-
-def list_kind(name: str) -> ListKind | None:
-    """What the list of this name holds; None if there is no such list."""
-    if name.startswith("black.") and is_reason_name(name.removeprefix("black.")):
-        return BLACK
-    return LISTS.get(name)
+def headers_of(file_format: FileFormat, list_name: str) -> tuple[Header, ...]:
+    """The headers that a file of this format may have for this list, columns in any order."""
+    if file_format is FileFormat.CEIR:
+        return (CEIR_HEADER,)
+    if file_format in _DIRBS_HEADERS:
+        return _DIRBS_HEADERS[file_format]
+    spec = spec_of(list_name)
+    if spec.kind == generation.PAIRS:
+        return (_PAIR_HEADERS[list_name],)
+    if spec.kind == generation.DEADLINES:
+        return (("imei", "msisdn", "deadline"),)
+    if spec.kind == generation.OVERRIDES:
+        return (("imei", "msisdn", "action", "until", "forced"),)
+    return (("imei",), ("from", "to"), ("tac",)) if spec.keys == "imei" else (("msisdn",), ("from", "to"))

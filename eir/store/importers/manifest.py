@@ -7,17 +7,18 @@ refused with the nearest known one.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from eir import limits
+from eir.core.generation import BLACK, FEEDS, LIST, WELL_KNOWN_REASONS, reason_ids, spec_of
 from eir.errors import Refused
 from eir.store.importers import catalogue
-from eir.store.importers.catalogue import FileFormat, Kind
+from eir.store.importers.catalogue import FileFormat
 
 _TOP = (
     "feed",
@@ -28,6 +29,7 @@ _TOP = (
     "reason_ids",
     "file",
 )
+_BLACK_LIST = re.compile(rf"black\.[a-z0-9-]{{1,{limits.MAX_REASON_NAME_CHARS}}}")
 _FILE = ("path", "list", "format", "typed", "allow_empty")
 
 
@@ -45,7 +47,7 @@ class ListFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A checked manifest. ``reasons`` maps DIRBS texts to reason names; ``reason_ids`` overrides ids."""
+    """A checked manifest. ``reasons``: DIRBS text → reason name; ``reason_ids``: ids given before."""
 
     path: Path
     feed: str
@@ -58,20 +60,13 @@ class Manifest:
 
     def black_reasons(self) -> tuple[str, ...]:
         """Every black reason that this load can fill, sorted."""
-        named = {file.list_name.removeprefix("black.") for file in self.files if _is_black(file)}
+        named = {file.list_name.removeprefix(BLACK) for file in self.files if _is_black(file.list_name)}
         mapped = any(file.format is FileFormat.DIRBS_BLACKLIST for file in self.files)
         return tuple(sorted(named | (set(self.reasons.values()) if mapped else set())))
 
-    def reason_id(self, reason: str) -> int:
-        """The id of a black reason: well known, from ``[reason_ids]``, or drawn from its name.
-
-        An id drawn from the name is the same in every load, whatever other reasons there are.
-        """
-        known = catalogue.WELL_KNOWN_REASONS.get(reason) or self.reason_ids.get(reason)
-        if known is not None:
-            return known
-        first, span = _own_ids(self.feed)
-        return first + zlib.crc32(reason.encode()) % span
+    def black_ids(self) -> dict[str, int]:
+        """The id of each of ``black_reasons``: well known, from ``[reason_ids]``, or the next free."""
+        return reason_ids(self.feed, list(self.black_reasons()), self.reason_ids)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -80,16 +75,15 @@ def read_manifest(path: Path) -> Manifest:
     where = str(path)
     _known_only(tree, _TOP, where)
     feed = _text(tree, "feed", where)
-    if feed not in ("registry", "operator"):
-        raise _unknown("feed", feed, ("registry", "operator"), where)
-    reasons = _reasons(tree, where)
+    if feed not in FEEDS:
+        raise _unknown("feed", feed, FEEDS, where)
     manifest = Manifest(
         path=path,
         feed=feed,
         registry=_text(tree, "registry", where, default="local"),
         timezone=_timezone(_text(tree, "timezone", where, default="Asia/Tehran"), where),
         max_reject_share=_share(tree, where),
-        reasons=reasons,
+        reasons=_reasons(tree, where),
         reason_ids=_reason_ids(tree, feed, where),
         files=_files(tree, feed, path),
     )
@@ -160,23 +154,23 @@ def _file(entry: object, feed: str, folder: Path, where: str) -> ListFile:
 
 def _list_name(entry: Mapping[str, object], file_format: FileFormat, feed: str, where: str) -> str:
     fixed = catalogue.DIRBS_LIST.get(file_format)
-    if fixed is not None:
-        name = _text(entry, "list", where, default=fixed)
-        if name != fixed:
-            detail = f"a {file_format.value} file fills {fixed!r}; leave `list` out"
-            raise Refused("manifest-value", detail, where=where)
-        if fixed != "black" and feed not in catalogue.LISTS[fixed].feeds:
-            raise _wrong_feed(fixed, catalogue.LISTS[fixed].feeds, where)
+    name = _text(entry, "list", where, default=fixed)
+    if fixed is not None and name != fixed:
+        detail = f"a {file_format.value} file fills {fixed!r}: leave `list` out"
+        raise Refused("manifest-value", detail, where=where)
+    if name == "black" and fixed == "black":
         return name
-    name = _text(entry, "list", where)
-    known = catalogue.list_kind(name)
-    if known is None:
-        blacks = [f"black.{reason}" for reason in catalogue.WELL_KNOWN_REASONS]
-        raise _unknown("list", name, [*catalogue.LISTS, *blacks], where)
-    if feed not in known.feeds:
-        raise _wrong_feed(name, known.feeds, where)
-    if file_format is FileFormat.CEIR and known.kind is not Kind.IMEIS:
-        detail = f"a ceir file is a list of IMEIs, and {name!r} is not"
+    if name == "holds":
+        detail = "holds are ordered by command, not loaded from a file"
+        raise Refused("manifest-value", detail, where=where)
+    if name not in catalogue.LOADABLE and not _is_black(name):
+        raise _unknown("list", name, catalogue.KNOWN_LISTS, where)
+    spec = spec_of(name)
+    if feed not in spec.feeds:
+        detail = f"{name!r} stands in the {spec.feeds[0]} feed: load it with a manifest of its own"
+        raise Refused("manifest-feed", detail, where=where)
+    if file_format is FileFormat.CEIR and (spec.kind, spec.keys) != (LIST, "imei"):
+        detail = f"a ceir file is a list of IMEIs, and {name!r} is none"
         raise Refused("manifest-value", detail, where=where)
     return name
 
@@ -184,23 +178,22 @@ def _list_name(entry: Mapping[str, object], file_format: FileFormat, feed: str, 
 def _reasons(tree: Mapping[str, object], where: str) -> dict[str, str]:
     table = _table(tree, "reasons", where)
     for text, name in table.items():
-        if not isinstance(name, str) or not catalogue.is_reason_name(name):
+        if not isinstance(name, str) or not _is_black(BLACK + name):
             detail = f"{name!r} is no reason name: 1 to 32 of a-z, 0-9 and -"
             raise Refused("manifest-value", detail, where=f"{where}: [reasons] {text!r}")
     return {text.strip(): str(name) for text, name in table.items()}
 
 
 def _reason_ids(tree: Mapping[str, object], feed: str, where: str) -> dict[str, int]:
-    table = _table(tree, "reason_ids", where)
-    first, span = _own_ids(feed)
+    first = 512 if feed == "registry" else 32_768
+    last = 32_767 if feed == "registry" else limits.MAX_REASON_ID
     ids: dict[str, int] = {}
-    for name, number in table.items():
+    for name, number in _table(tree, "reason_ids", where).items():
         place = f"{where}: [reason_ids] {name}"
-        if not catalogue.is_reason_name(name) or name in catalogue.WELL_KNOWN_REASONS:
-            detail = "not a reason name, or one with a well-known id"
-            raise Refused("manifest-value", detail, where=place)
-        if not isinstance(number, int) or not first <= number < first + span:
-            detail = f"an id of the {feed} is {first} to {first + span - 1}"
+        if not _is_black(BLACK + name) or name in WELL_KNOWN_REASONS:
+            raise Refused("manifest-value", "no reason name, or one with a known id", where=place)
+        if type(number) is not int or not first <= number <= last or number in ids.values():
+            detail = f"an id of the {feed} feed is {first} to {last}, each used once; got {number!r}"
             raise Refused("manifest-value", detail, where=place)
         ids[name] = number
     return ids
@@ -215,22 +208,10 @@ def _check_reasons(manifest: Manifest, where: str) -> None:
     if len(reasons) > limits.MAX_BLACK_REASONS:
         detail = f"at most {limits.MAX_BLACK_REASONS} black reasons; this has {len(reasons)}"
         raise Refused("manifest-reasons", detail, where=where)
-    owner: dict[int, str] = {}
-    for reason in reasons:
-        other = owner.setdefault(manifest.reason_id(reason), reason)
-        if other != reason:
-            detail = f"{other!r} and {reason!r} have one id: set another in [reason_ids]"
-            raise Refused("manifest-reasons", detail, where=where)
 
 
-def _own_ids(feed: str) -> tuple[int, int]:
-    first = catalogue.FIRST_OWN_REASON_ID[feed]
-    end = catalogue.FIRST_OWN_REASON_ID["operator"] if feed == "registry" else 65_536
-    return first, end - first
-
-
-def _is_black(file: ListFile) -> bool:
-    return file.list_name.startswith("black.")
+def _is_black(list_name: str) -> bool:
+    return _BLACK_LIST.fullmatch(list_name) is not None
 
 
 def _share(tree: Mapping[str, object], where: str) -> float:
@@ -282,7 +263,3 @@ def _known_only(tree: Mapping[str, object], known: tuple[str, ...], where: str) 
 def _unknown(what: str, text: str, known: Iterable[str], where: str) -> Refused:
     return Refused("manifest-unknown", f"no {what} {text!r}: {nearest(text, known)}", where=where)
 
-
-def _wrong_feed(name: str, feeds: tuple[str, ...], where: str) -> Refused:
-    detail = f"{name!r} stands in the {' and '.join(feeds)} feed only: load it with another manifest"
-    return Refused("manifest-feed", detail, where=where)
