@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-_SEPARATORS = frozenset(" -./\u00a0\u200e\u200f\u202a\u202c\u2009\u2010\u2011\u2012\u2013")
+SEPARATORS = frozenset(" -./\u00a0\u200e\u200f\u202a\u202c\u2009\u2010\u2011\u2012\u2013")
+"""Blanks, dashes, dots, slashes and direction marks that people put between digits."""
 
 
 def ascii_digits(text: str) -> str | None:
@@ -14,7 +15,7 @@ def ascii_digits(text: str) -> str | None:
     """
     digits = []
     for char in text.strip():
-        if char in _SEPARATORS:
+        if char in SEPARATORS:
             continue
         value = unicodedata.decimal(char, None)
         if value is None:

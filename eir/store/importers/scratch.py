@@ -1,0 +1,146 @@
+"""The DuckDB workplace of one load: a database file and unpacked pieces in a folder that goes away.
+
+Memory is capped and the rest spills into the folder. Long statements run in a thread beside, so
+that progress is told and an interrupt ends them. DuckDB is imported here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eir import limits
+from eir.core.subscriber import Numbering
+from eir.errors import Refused
+from eir.store.importers import fields
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_POLL_SECONDS: Final = 0.2
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a load is. ``survey`` and ``read`` count plain bytes, ``sort`` the rows of one list.
+
+    ``rows`` and ``rejects`` are those read so far in the whole load; exact at the end of each file,
+    in between ``rows`` follows from the bytes.
+    """
+
+    stage: Literal["survey", "read", "sort"]
+    name: str
+    done: int
+    total: int
+    rows: int = 0
+    rejects: int = 0
+
+
+Tell = Callable[[Progress], None]
+
+
+class Scratch:
+    """A context manager around one DuckDB connection and its folder (0700), both gone at the end.
+
+    Raises Refused ``extra-missing`` where DuckDB or pyarrow is not installed, ``scratch-full``
+    where disk or memory did not suffice.
+    """
+
+    def __init__(self, beside: Path, numbering: Numbering, timezone: ZoneInfo) -> None:
+        _require_extra()
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix=".load-", dir=beside))
+        except OSError as error:
+            detail = f"cannot work here: {error.strerror}"
+            raise Refused("scratch-unwritable", detail, where=str(beside)) from error
+        try:
+            self.connection = _connected(self.folder)
+            fields.define(self.connection, numbering, timezone)
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    def __enter__(self) -> Scratch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.connection.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, sql: str, share: Callable[[float], None] | None = None) -> None:
+        """Execute a long statement; ``share`` is told the part done, 0 … 1, while it runs."""
+        self._watched(lambda: self.connection.execute(sql), share)
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """The few rows of a short query."""
+        return self.connection.execute(sql, parameters).fetchall()
+
+    def batches(self, sql: str) -> Iterator[tuple[NDArray[np.generic], ...]]:
+        """The columns of a query's result, batch by batch; each must be free of NULL."""
+        reader = self._watched(
+            lambda: self.connection.sql(sql).to_arrow_reader(limits.LOAD_BATCH_ROWS), None
+        )
+        while True:
+            batch = self._watched(lambda: next(reader, None), None)
+            if batch is None:
+                return
+            yield tuple(column.to_numpy(zero_copy_only=True) for column in batch.columns)
+
+    def _watched(self, action: Callable[[], Result], share: Callable[[float], None] | None) -> Result:
+        import duckdb
+
+        with ThreadPoolExecutor(1) as beside:
+            running = beside.submit(action)
+            try:
+                while not wait([running], _POLL_SECONDS).done:
+                    if share is not None:
+                        share(min(max(self.connection.query_progress(), 0.0), 100.0) / 100)
+                return running.result()
+            except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+                detail = f"disk or memory for sorting ran out, or a file vanished: {error}"
+                raise Refused("scratch-full", detail, where=str(self.folder)) from error
+            except BaseException:
+                self.connection.interrupt()
+                raise
+
+
+def _require_extra() -> None:
+    try:
+        import duckdb  # noqa: F401
+        import pyarrow  # noqa: F401, ICN001
+    except ImportError as error:
+        detail = f"reading list files needs {error.name}; type: pip install 'eir[load]'"
+        raise Refused("extra-missing", detail) from error
+
+
+def _connected(folder: Path) -> DuckDBPyConnection:
+    import duckdb
+
+    connection = duckdb.connect(
+        str(folder / "rows.duckdb"),
+        config={
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "memory_limit": f"{limits.MAX_LOAD_ENGINE_MEMORY_BYTES >> 20}MiB",
+            "temp_directory": str(folder / "spill"),
+            "preserve_insertion_order": False,
+        },
+    )
+    connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
+    return connection

@@ -1,0 +1,394 @@
+"""Bulk load: a manifest of list files in, one snapshot file out, or a Refused and nothing.
+
+Order: read the manifest → look at every file → read each into numbers → judge the share of rejects →
+sort, settle and write beside → rename into place. Rejected rows and conflicts are written to CSVs
+beside the snapshot, also when the load is refused for them. Knows nothing of who serves.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eir import limits
+from eir.core import generation
+from eir.core.generation import BLACK, spec_of
+from eir.core.imei import ImeiKey, digits14
+from eir.core.imeiset import merged_ranges
+from eir.core.subscriber import ImsiCode, Numbering, imsi_text
+from eir.errors import Refused
+from eir.feed.codec import SnapshotFacts, SnapshotHead, SnapshotWriter
+from eir.store.importers import catalogue, plain, reading, streams
+from eir.store.importers.layout import Layout, layout_of
+from eir.store.importers.manifest import ListFile, Manifest, read_manifest
+from eir.store.importers.plain import Piece
+from eir.store.importers.scratch import Progress, Scratch, Tell
+from eir.store.importers.streams import Tally
+
+U64 = NDArray[np.uint64]
+Columns = tuple[NDArray[np.generic], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutcome:
+    """What became of one file (or member of a zip). ``reasons``: reject reason → rows.
+
+    ``note``: why it was passed over or taken as empty, else "".
+    """
+
+    name: str
+    list_name: str
+    rows: int = 0
+    rejected: int = 0
+    blank: int = 0
+    wrong_check_digits: int = 0
+    reasons: Mapping[str, int] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListOutcome:
+    """What one list came to: ``items`` as the snapshot counts them, and what was folded away."""
+
+    name: str
+    items: int
+    duplicates: int
+    merged_ranges: int
+    conflicts: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOutcome:
+    """A finished load. The paths are None where there was nothing to write."""
+
+    facts: SnapshotFacts
+    head: SnapshotHead
+    files: tuple[FileOutcome, ...]
+    lists: tuple[ListOutcome, ...]
+    rejects_path: Path | None
+    conflicts_path: Path | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A table of rows of which those with a bit in their mask belong to one list."""
+
+    number: int
+    bit: int
+    ranges: bool
+
+
+def load(
+    manifest_path: Path,
+    out_path: Path,
+    numbering: Numbering,
+    progress: Tell | None = None,
+    *,
+    now: int | None = None,
+) -> LoadOutcome:
+    """Build the snapshot that the manifest describes at ``out_path``, replacing a file there.
+
+    ``now``: Unix seconds, the snapshot's made_at. Raises Refused (docs/list-files.md lists the
+    reasons); then ``out_path`` is as it was.
+    """
+    started = time.monotonic()
+    made_at = int(time.time()) if now is None else now
+    manifest = read_manifest(manifest_path)
+    if not out_path.parent.is_dir():
+        raise Refused("scratch-unwritable", "no such folder", where=str(out_path.parent))
+    with Scratch(out_path.parent, numbering, manifest.timezone) as scratch:
+        run = _Load(manifest, scratch, progress or (lambda _: None), made_at)
+        found = run.survey()
+        run.read(found)
+        rejects_path = _rejects_written(scratch, run.files, _beside(out_path, "rejects"))
+        run.judge(rejects_path)
+        head = SnapshotHead(manifest.feed, manifest.registry, str(uuid.uuid4()), 1, made_at)
+        writer = SnapshotWriter(head)
+        tallies = run.fill(writer)
+        facts = writer.write(scratch.folder / "snapshot")
+        conflicts_path = _conflicts_written(tallies, scratch.folder, _beside(out_path, "conflicts"))
+        os.replace(facts.path, out_path)
+        _sync_folder(out_path.parent)
+    return LoadOutcome(
+        facts=replace(facts, path=out_path),
+        head=head,
+        files=tuple(run.files),
+        lists=tuple(
+            ListOutcome(name, facts.counts[name], t.duplicates, t.merged_ranges, t.conflicts)
+            for name, t in tallies.items()
+        ),
+        rejects_path=rejects_path,
+        conflicts_path=conflicts_path,
+        seconds=time.monotonic() - started,
+    )
+
+
+class _Load:
+    """The run of one load: what has been read so far, and into which tables."""
+
+    def __init__(self, manifest: Manifest, scratch: Scratch, tell: Tell, now: int) -> None:
+        self.files: list[FileOutcome] = []
+        self._manifest = manifest
+        self._scratch = scratch
+        self._tell = tell
+        self._now = now
+        self._sources: dict[str, list[_Source]] = {}
+
+    def survey(self) -> list[tuple[ListFile, Piece | None, FileOutcome]]:
+        """Look at every file before any is read, so that a wrong one is said at once.
+
+        Without a Piece there is nothing to read, for the reason in the outcome's note.
+        """
+        found: list[tuple[ListFile, Piece | None, FileOutcome]] = []
+        looked = 0
+
+        def advance(count: int) -> None:
+            nonlocal looked
+            looked += count
+            self._tell(Progress("survey", file.name, looked, looked))
+
+        for file in self._manifest.files:
+            deltas = file.format in catalogue.DIRBS_LIST
+            pieces, passed = plain.pieces_of(
+                file.path, file.name, self._scratch.folder, skip_deltas=deltas, advance=advance
+            )
+            for name in passed:
+                found.append((file, None, FileOutcome(name, file.list_name, note="a delta")))
+            for piece in pieces:
+                note = _empty(file, piece)
+                if not note:
+                    layout_of(file, self._manifest, piece, now=self._now)
+                outcome = FileOutcome(piece.name, file.list_name, note=note)
+                found.append((file, None if note else piece, outcome))
+        return found
+
+    def read(self, found: list[tuple[ListFile, Piece | None, FileOutcome]]) -> None:
+        """Read every piece into its table, and its rejects into theirs."""
+        reading.prepare(self._scratch)
+        total = sum(piece.size_bytes for _, piece, _ in found if piece)
+        done = 0
+        for number, (file, piece, outcome) in enumerate(found):
+            if piece is None:
+                for name in _lists_of(file, self._manifest):
+                    self._sources.setdefault(name, [])
+            else:
+                outcome = self._read_piece(file, piece, number, done, total)
+                done += piece.size_bytes
+            self.files.append(outcome)
+            self._report(outcome.name, done, total)
+
+    def judge(self, rejects_path: Path | None) -> None:
+        """Raise Refused ``too-many-rejects`` where a file's share of them is above the limit."""
+        limit = self._manifest.max_reject_share
+        over = [file for file in self.files if file.rejected > limit * (file.rows + file.rejected)]
+        if not over:
+            return
+        worst = max(over, key=lambda file: file.rejected)
+        reasons = sorted((worst.reasons or {}).items(), key=lambda item: -item[1])
+        others = f" ({len(over) - 1} more files are over it too)" if len(over) > 1 else ""
+        detail = (
+            f"{worst.rejected:,} of {worst.rows + worst.rejected:,} rows rejected, mostly for"
+            f" {', '.join(reason for reason, _ in reasons[:3])}; the limit is {limit:.2%}{others}."
+            f" Each is in {rejects_path}"
+        )
+        raise Refused("too-many-rejects", detail, where=worst.name)
+
+    def fill(self, writer: SnapshotWriter) -> dict[str, Tally]:
+        """Sort and settle each list, and hand it to the writer."""
+        ids = self._manifest.black_ids()
+        tallies: dict[str, Tally] = {}
+        for name, sources in self._sources.items():
+            tally = tallies[name] = Tally()
+            kind = spec_of(name).kind
+            if kind == generation.LIST:
+                keys = streams.unique_keys(self._sorted(name, sources, "a"), tally)
+                reason_id = ids[name.removeprefix(BLACK)] if name.startswith(BLACK) else 0
+                writer.add_list(name, keys, self._ranges(name, sources, tally), reason_id=reason_id)
+            elif kind == generation.PAIRS:
+                pairs = streams.unique_pairs(self._sorted(name, sources, "a, b"), tally)
+                one_each = spec_of(name).keys == "imsi"
+                writer.add_pairs(name, streams.one_value_each(pairs, tally) if one_each else pairs)
+            elif kind == generation.DEADLINES:
+                rows = cast(
+                    "Iterator[tuple[U64, U64, NDArray[np.int64]]]",
+                    self._sorted(name, sources, "a, b, c"),
+                )
+                writer.add_deadlines(name, streams.latest_deadlines(rows, tally))
+            else:
+                rows = self._sorted(name, sources, "a, b, c, d")
+                writer.add_overrides(streams.settled_overrides(rows, tally))
+        return tallies
+
+    def _read_piece(
+        self, file: ListFile, piece: Piece, number: int, done: int, total: int
+    ) -> FileOutcome:
+        layout = layout_of(file, self._manifest, piece, now=self._now)
+        count = reading.read_piece(
+            self._scratch,
+            piece,
+            layout,
+            number=number,
+            typed=file.typed,
+            share=lambda part: self._report(
+                piece.name, done + int(part * piece.size_bytes), total, int(part * piece.lines)
+            ),
+        )
+        for name, bit in layout.lists.items():
+            self._sources.setdefault(name, []).append(_Source(number, bit, layout.ranges))
+        reasons = self._scratch.rows(
+            "SELECT reason, count(*) FROM rejects WHERE piece = ? GROUP BY reason", [number]
+        )
+        return FileOutcome(
+            name=piece.name,
+            list_name=file.list_name,
+            rows=count.rows,
+            rejected=count.rejected,
+            blank=count.blank,
+            wrong_check_digits=count.wrong_check_digits,
+            reasons={str(reason): int(str(rows)) for reason, rows in reasons},
+        )
+
+    def _report(self, name: str, done: int, total: int, rows: int = 0) -> None:
+        rows += sum(file.rows + file.rejected for file in self.files)
+        rejects = sum(file.rejected for file in self.files)
+        self._tell(Progress("read", name, done, total, rows, rejects))
+
+    def _sorted(self, name: str, sources: list[_Source], columns: str) -> Iterator[tuple[U64, ...]]:
+        """The rows of a list in order, in batches."""
+        parts = [_select(source, columns) for source in sources if not source.ranges]
+        if not parts:
+            return
+        ((total,),) = self._scratch.rows(f"SELECT count(*) FROM ({' UNION ALL '.join(parts)})")
+        count, done = int(str(total)), 0
+        self._tell(Progress("sort", name, 0, count))
+        sql = f"SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY {columns}"
+        for batch in self._scratch.batches(sql):
+            yield cast("tuple[U64, ...]", batch)
+            done += len(batch[0])
+            self._tell(Progress("sort", name, done, count))
+
+    def _ranges(self, name: str, sources: list[_Source], tally: Tally) -> U64 | None:
+        parts = [_select(source, "a, b") for source in sources if source.ranges]
+        if not parts:
+            return None
+        rows = [np.empty((0, 2), np.uint64)]
+        for batch in self._scratch.batches(f"SELECT DISTINCT * FROM ({' UNION ALL '.join(parts)})"):
+            rows.append(np.column_stack(cast("tuple[U64, U64]", batch)))
+            if sum(map(len, rows)) > limits.MAX_LIST_RANGES:
+                detail = f"more than {limits.MAX_LIST_RANGES:,} ranges"
+                raise Refused("too-many-ranges", detail, where=name)
+        distinct = np.concatenate(rows)
+        ((total,),) = self._scratch.rows(f"SELECT count(*) FROM ({' UNION ALL '.join(parts)})")
+        merged = merged_ranges(distinct)
+        tally.rows += int(str(total))
+        tally.duplicates += int(str(total)) - len(distinct)
+        tally.merged_ranges += len(distinct) - len(merged)
+        return merged
+
+
+def _select(source: _Source, columns: str) -> str:
+    return f"SELECT {columns} FROM rows{source.number} WHERE ok AND (mask & {source.bit}) <> 0"
+
+
+def _lists_of(file: ListFile, manifest: Manifest) -> Iterable[str]:
+    """The lists that a file without rows stands for."""
+    if file.list_name == "black":
+        return [BLACK + reason for reason in sorted(set(manifest.reasons.values()))]
+    return [file.list_name]
+
+
+def _empty(file: ListFile, piece: Piece) -> str:
+    """Why the piece holds no list at all, "" if it holds one. Raises Refused unless that is allowed."""
+    message = piece.header == (catalogue.CEIR_MESSAGE,)
+    if not message and piece.first_line.strip() and piece.lines:
+        return ""
+    if not message and piece.lines > 1:
+        return ""
+    if message:
+        reason, note = "file-message", f"it says: {_second_line(piece)!r}"
+    else:
+        reason, note = "file-empty", "it is empty, without even a header"
+    if file.allow_empty:
+        return note
+    detail = f"{note}; no list is in it. If the list is truly empty: allow_empty = true"
+    raise Refused(reason, detail, where=piece.name)
+
+
+def _second_line(piece: Piece) -> str:
+    with piece.path.open("rb") as stream:
+        lines = stream.read(limits.MAX_LIST_LINE_BYTES).splitlines()
+    return lines[1].decode("utf-8", "replace")[:200] if len(lines) > 1 else ""
+
+
+def _beside(out_path: Path, what: str) -> Path:
+    return out_path.with_name(f"{out_path.name}.{what}.csv")
+
+
+def _rejects_written(scratch: Scratch, files: list[FileOutcome], path: Path) -> Path | None:
+    """All rejects as file,line,column,value,reason; an older such file goes away."""
+    path.unlink(missing_ok=True)
+    if not any(file.rejected for file in files):
+        return None
+    scratch.rows("CREATE TABLE pieces (number INTEGER, name VARCHAR)")
+    for number, file in enumerate(files):
+        scratch.rows("INSERT INTO pieces VALUES (?, ?)", [number, file.name])
+    made = scratch.folder / "rejects.csv"
+    scratch.run(
+        'COPY (SELECT name AS file, line, col AS "column", value, reason FROM rejects'
+        " JOIN pieces ON piece = number ORDER BY number, line)"
+        f" TO '{str(made).replace(chr(39), chr(39) * 2)}' (HEADER)"
+    )
+    return _published(made, path)
+
+
+def _conflicts_written(tallies: Mapping[str, Tally], folder: Path, path: Path) -> Path | None:
+    """The named conflicts as list,item,number,kept,dropped,reason; an older such file goes away."""
+    path.unlink(missing_ok=True)
+    if not any(tally.conflicts for tally in tallies.values()):
+        return None
+    made = folder / "conflicts.csv"
+    with made.open("w", encoding="utf-8", newline="") as stream:
+        lines = csv.writer(stream, lineterminator="\n")
+        lines.writerow(("list", "item", "number", "kept", "dropped", "reason"))
+        for name, tally in tallies.items():
+            as_text: Callable[[int], str] = _imei_text
+            if spec_of(name).keys == "imsi":
+                as_text = _imsi_text
+            for found in tally.named:
+                item, number = found.item
+                row = (as_text(item), number or "", found.kept, found.dropped, found.reason)
+                lines.writerow((name, *row))
+    return _published(made, path)
+
+
+def _imei_text(key: int) -> str:
+    return digits14(ImeiKey(key)) if key else ""
+
+
+def _imsi_text(code: int) -> str:
+    return imsi_text(ImsiCode(code))
+
+
+def _published(made: Path, path: Path) -> Path:
+    """Moved into place, readable by its owner only: it holds identities."""
+    made.chmod(0o600)
+    os.replace(made, path)
+    return path
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
