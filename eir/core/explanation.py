@@ -87,7 +87,7 @@ def explain(
         now=now,
         grace_time=grace_time,
         rules=tuple(Rule(n, text, _outcome(n, row)) for n, text in ROWS),
-        origins=tuple(_origin(feed) for feed in feeds),
+        origins=tuple(origin_of(feed) for feed in feeds),
     )
 
 
@@ -107,5 +107,6 @@ def _changed_by(tables: Tables, status: int, decided: int) -> str:
     return policy.SHADOW if tables.policy.mode == policy.SHADOW else "hold"
 
 
-def _origin(feed: Generation) -> Origin:
+def origin_of(feed: Generation) -> Origin:
+    """What a verdict says of the data it was decided on."""
     return Origin(feed.feed, feed.registry_id, feed.session, feed.serial, feed.digest)

@@ -1,0 +1,212 @@
+"""Commands that ask a running node: check, explain, status, reload."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from eir.client.node import ClientTls, NodeClient
+from eir.core.imei import ImeiKey, digits15, key_from_typed, masked
+from eir.core.policy import Status
+from eir.core.subscriber import imsi_from_typed, imsi_text, msisdn_from_typed
+from eir.errors import Refused
+from eir.ops import console
+from eir.ops.config import Config, load_config
+from eir.ops.console import ConfigOption, JsonOption
+
+ImeiArgument = Annotated[
+    str, typer.Argument(help="14, 15 or 16 digits; of 15 the last is verified as the check digit.")
+]
+MsisdnArgument = Annotated[
+    str, typer.Argument(help="The number as people write it: 0912…, +98912…, 0098912….")
+]
+ImsiOption = Annotated[str, typer.Option("--imsi", help="The SIM's IMSI, 5 to 15 digits.")]
+AddressOption = Annotated[
+    str,
+    typer.Option(
+        "--address", help="host:port or unix:path of the node; default: the configuration's."
+    ),
+]
+CaOption = Annotated[
+    Path | None, typer.Option("--ca", help="PEM file of who signed the node's certificate: TLS.")
+]
+CertOption = Annotated[Path | None, typer.Option("--cert", help="PEM file of our certificate.")]
+KeyOption = Annotated[Path | None, typer.Option("--key", help="PEM file of our key.")]
+
+
+def check(
+    imei: ImeiArgument,
+    msisdn: MsisdnArgument = "",
+    imsi: ImsiOption = "",
+    address: AddressOption = "",
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the node for one verdict, as the core network does."""
+    settings = load_config(config)
+    typed = _typed(settings, imei, msisdn, imsi)
+    with NodeClient(_check_address(settings, address), tls=_tls(settings, ca, cert, key)) as node:
+        begun = time.perf_counter()
+        reply = node.check(*typed)
+        took = (time.perf_counter() - begun) * 1e6
+    if as_json:
+        console.print_json(_as_dict(reply))
+    else:
+        rows = console.table("", "")
+        rows.add_row("device", masked(ImeiKey(int(typed[0][:14]))))
+        rows.add_row("status", Status(reply.status).name)
+        if reply.decided_status not in (0, reply.status):
+            rows.add_row("decided", f"{Status(reply.decided_status).name} (made milder)")
+        rows.add_row("reason", reply.reason_name)
+        if reply.valid_until:
+            rows.add_row("valid until", utc(reply.valid_until))
+        rows.add_row(
+            "serials", f"registry {reply.registry_serial}, operator {reply.operator_serial}"
+        )
+        rows.add_row("took", f"{took:.0f} µs")
+        console.out.print(rows)
+    _exit_if_stale(reply.stale)
+
+
+def explain(
+    imei: ImeiArgument,
+    msisdn: MsisdnArgument = "",
+    imsi: ImsiOption = "",
+    address: AddressOption = "",
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why: every rule that was tried, with the data that decided."""
+    settings = load_config(config)
+    typed = _typed(settings, imei, msisdn, imsi)
+    tls = _tls(settings, ca, cert, key) if address else None
+    with NodeClient(address or f"unix:{settings.admin.socket}", tls=tls) as node:
+        reply = node.explain(*typed)
+    if as_json:
+        console.print_json(_as_dict(reply))
+        return
+    facts = console.table("", "")
+    facts.add_row("device", digits15(ImeiKey(reply.imei14)) if reply.imei14 else "not an IMEI")
+    facts.add_row("number", str(reply.msisdn or "none known"))
+    if reply.imsi:
+        facts.add_row("IMSI", imsi_text(reply.imsi))
+    facts.add_row("facts", "; ".join(reply.facts) or "none")
+    facts.add_row("black lists", ", ".join(reply.black) or "none")
+    if reply.HasField("deadline"):
+        facts.add_row("deadline", utc(reply.deadline))
+    facts.add_row("grace time", utc(reply.grace_time))
+    for origin in reply.origins:
+        facts.add_row(
+            origin.feed, f"{origin.registry_id} serial {origin.serial} ({origin.session})"
+        )
+    console.out.print(facts)
+    rules = console.table("row", "condition", "")
+    for rule in reply.rules:
+        rules.add_row(str(rule.row), rule.condition, rule.outcome)
+    console.out.print(rules)
+    decided = Status(reply.decided_status or reply.status).name
+    changed = f", decided {decided}, made milder by {reply.changed_by}" if reply.changed_by else ""
+    console.out.print(f"{Status(reply.status).name}: {reply.reason_name}{changed}")
+
+
+def status(
+    address: AddressOption = "",
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What the node serves, since when, and what an operator should look at."""
+    settings = load_config(config)
+    tls = _tls(settings, ca, cert, key) if address else None
+    with NodeClient(address or f"unix:{settings.admin.socket}", tls=tls) as node:
+        reply = node.status()
+    if as_json:
+        console.print_json(_as_dict(reply))
+    else:
+        facts = console.table("", "")
+        facts.add_row("version", reply.version)
+        facts.add_row("since", utc(reply.started_at))
+        facts.add_row("ready", "yes" if reply.ready else "no")
+        facts.add_row("mode", reply.mode)
+        for served in reply.generations:
+            origin = served.origin
+            facts.add_row(
+                origin.feed,
+                f"{origin.registry_id} serial {origin.serial}, made {utc(served.made_at)},"
+                f" digest {origin.digest}",
+            )
+            for name, items in sorted(served.items.items()):
+                facts.add_row("", f"{name}: {items:,}")
+        facts.add_row("checks", ", ".join(f"{k} {v:,}" for k, v in sorted(reply.checks.items())))
+        console.out.print(facts)
+        for alarm in reply.alarms:
+            console.out.print(f"ALARM {alarm}", markup=False)
+    _exit_if_stale(reply.stale or not reply.ready)
+
+
+def reload(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Have the node read its configuration, certificates and depot again, without a pause."""
+    settings = load_config(config)
+    with NodeClient(f"unix:{settings.admin.socket}") as node:
+        changes = list(node.reload(timeout=600).changes)
+    if as_json:
+        console.print_json({"changes": changes})
+        return
+    for change in changes or ["nothing had changed"]:
+        console.out.print(change, markup=False)
+
+
+def utc(seconds: int) -> str:
+    """Unix seconds as a person reads them."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _typed(settings: Config, imei: str, msisdn: str, imsi: str) -> tuple[str, str, str]:
+    """What was typed as the core would send it. Raises Refused, saying which of them is wrong."""
+    key = key_from_typed(imei)
+    number = str(msisdn_from_typed(msisdn, settings.numbering)) if msisdn else ""
+    return f"{key:014d}", number, imsi_text(imsi_from_typed(imsi)) if imsi else ""
+
+
+def _check_address(settings: Config, given: str) -> str:
+    if given:
+        return given
+    if not settings.grpc.listen:
+        raise Refused("no-address", "the configuration shuts the gRPC door: give --address")
+    return settings.grpc.listen[0].replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
+
+
+def _tls(
+    settings: Config, ca: Path | None, cert: Path | None, key: Path | None
+) -> ClientTls | None:
+    if ca is not None:
+        return ClientTls(ca=ca, cert=cert, key=key)
+    if settings.grpc.tls_cert is not None:
+        raise Refused("client-tls", "the node speaks TLS: give --ca (and --cert, --key for mTLS)")
+    return None
+
+
+def _as_dict(message: Message) -> dict[str, object]:
+    fields: dict[str, object] = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return fields
+
+
+def _exit_if_stale(stale: bool) -> None:
+    if stale:
+        raise typer.Exit(console.EXIT_INCOMPLETE)
