@@ -8,7 +8,7 @@ known".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -147,27 +147,34 @@ def _questions(request: wire.CheckBatchRequest, *, max_checks: int) -> Questions
         raise Refused("batch-too-long", f"{size} checks in one message; at most {max_checks}")
     imei = np.array(request.imei14, dtype=np.uint64)
     imei[imei > _LAST_KEY] = 0
-    msisdn = _column("msisdn", request.msisdn, size)
-    imsi = _column("imsi", request.imsi, size)
-    in_range = (msisdn >= _LEAST_MSISDN) & (msisdn < _MSISDN_END)
-    _all_usable("msisdn", (msisdn == 0) | in_range)
-    _all_usable("imsi", (imsi == 0) | (imsi >> np.uint64(4) < _IMSI_END[imsi & np.uint64(15)]))
-    return Questions(imei, msisdn, imsi)
+    return Questions(
+        imei,
+        _column("msisdn", request.msisdn, size, _no_msisdn),
+        _column("imsi", request.imsi, size, _no_imsi),
+    )
 
 
-def _column(name: str, values: Sequence[int], size: int) -> Keys:
+def _column(
+    name: str, values: Sequence[int], size: int, unusable: Callable[[Keys], NDArray[np.bool_]]
+) -> Keys:
+    """The column, zeros where it is absent; refused if a value but 0 is unusable."""
     if not values:
         return np.zeros(size, np.uint64)
     if len(values) != size:
         raise Refused("batch-uneven", f"{len(values)} places in {name}, {size} in imei14")
-    return np.array(values, dtype=np.uint64)
+    column = np.array(values, dtype=np.uint64)
+    bad = unusable(column) & (column != 0)
+    if bad.any():
+        raise Refused(f"{name}-unusable", f"{name}[{bad.argmax()}] is not what the field holds")
+    return column
 
 
-def _all_usable(name: str, usable: NDArray[np.bool_]) -> None:
-    if not usable.all():
-        raise Refused(
-            f"{name}-unusable", f"{name}[{usable.argmin()}] is neither 0 nor what the field holds"
-        )
+def _no_msisdn(column: Keys) -> NDArray[np.bool_]:
+    return (column < _LEAST_MSISDN) | (column >= _MSISDN_END)
+
+
+def _no_imsi(column: Keys) -> NDArray[np.bool_]:
+    return column >> np.uint64(4) >= _IMSI_END[column & np.uint64(15)]
 
 
 def _packed(field: int, content: bytes) -> bytes:
