@@ -23,7 +23,7 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from eir.doors.grpc_codec import Keys
+from eir.doors.eligibility_codec import Keys
 from eir.doors.grpc_door import GrpcDoor, GrpcSettings
 from eir.serve.checker import Answer
 from eir.wire.v1 import eligibility_pb2 as wire

@@ -8,7 +8,7 @@ known".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -147,34 +147,36 @@ def _questions(request: wire.CheckBatchRequest, *, max_checks: int) -> Questions
         raise Refused("batch-too-long", f"{size} checks in one message; at most {max_checks}")
     imei = np.array(request.imei14, dtype=np.uint64)
     imei[imei > _LAST_KEY] = 0
-    return Questions(
-        imei,
-        _column("msisdn", request.msisdn, size, _no_msisdn),
-        _column("imsi", request.imsi, size, _no_imsi),
-    )
+    return Questions(imei, _msisdns(request.msisdn, size), _imsis(request.imsi, size))
 
 
-def _column(
-    name: str, values: Sequence[int], size: int, unusable: Callable[[Keys], NDArray[np.bool_]]
-) -> Keys:
-    """The column, zeros where it is absent; refused if a value but 0 is unusable."""
+def _msisdns(values: Sequence[int], size: int) -> Keys:
+    column = _column("msisdn", values, size)
+    bad = ((column < _LEAST_MSISDN) | (column >= _MSISDN_END)) & (column != 0)
+    if bad.any():
+        raise Refused("msisdn-unusable", f"msisdn[{bad.argmax()}] is neither 0 nor a number")
+    return column
+
+
+def _imsis(values: Sequence[int], size: int) -> Keys:
+    column = _column("imsi", values, size)
+    if not values:
+        return column
+    bad = (column >> np.uint64(4) >= _IMSI_END[column & np.uint64(15)]) & (column != 0)
+    if bad.any():
+        raise Refused(
+            "imsi-unusable", f"imsi[{bad.argmax()}] is neither 0 nor digits × 16 + length"
+        )
+    return column
+
+
+def _column(name: str, values: Sequence[int], size: int) -> Keys:
+    """The column; zeros where the message leaves it out."""
     if not values:
         return np.zeros(size, np.uint64)
     if len(values) != size:
         raise Refused("batch-uneven", f"{len(values)} places in {name}, {size} in imei14")
-    column = np.array(values, dtype=np.uint64)
-    bad = unusable(column) & (column != 0)
-    if bad.any():
-        raise Refused(f"{name}-unusable", f"{name}[{bad.argmax()}] is not what the field holds")
-    return column
-
-
-def _no_msisdn(column: Keys) -> NDArray[np.bool_]:
-    return (column < _LEAST_MSISDN) | (column >= _MSISDN_END)
-
-
-def _no_imsi(column: Keys) -> NDArray[np.bool_]:
-    return column >> np.uint64(4) >= _IMSI_END[column & np.uint64(15)]
+    return np.array(values, dtype=np.uint64)
 
 
 def _packed(field: int, content: bytes) -> bytes:
