@@ -342,6 +342,24 @@ def test_calls_in_flight_finish_in_a_drain(open_door, checker, stub_of, failure_
     assert failure_of(stub.Check, a_check)[0] is StatusCode.UNAVAILABLE
 
 
+def test_what_outlasts_the_drain_is_cut(open_door, checker, connect):
+    door = open_door(checker)
+    stub = reflection_pb2_grpc.ServerReflectionStub(connect(door.address))
+    over = threading.Event()
+
+    def asked():
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+        over.wait(30)
+
+    replies = stub.ServerReflectionInfo(asked(), timeout=60)
+    assert next(replies).HasField("list_services_response")
+    door.stop(0.2).result(30)
+    with pytest.raises(grpc.RpcError) as cut:
+        next(replies)
+    over.set()
+    assert cut.value.code() in (StatusCode.CANCELLED, StatusCode.UNAVAILABLE)
+
+
 def test_each_message_is_decided_on_one_generation(open_door, checker, stub_of):
     """What serves is swapped as fast as can be, and no batch holds verdicts of two serials."""
     address = open_door(checker).address
