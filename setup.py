@@ -35,7 +35,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=find_packages(include=["eir", "eir.*"]),
-    package_data={"eir": ["py.typed"]},
+    package_data={"eir": ["py.typed"], "eir.wire.v1": ["*.pyi"]},
     install_requires=[
         "grpcio>=1.85.1",
         "grpcio-health-checking>=1.85.1",

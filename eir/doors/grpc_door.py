@@ -26,7 +26,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from eir import limits
-from eir.doors import grpc_codec as codec
+from eir.doors import eligibility_codec as codec
 from eir.doors.grpc_border import Context, answered
 from eir.doors.grpc_health import Health
 from eir.doors.grpc_listen import Listener, TlsCredentials, new_server, serve, tls_of

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import hashlib
 import ipaddress
+import os
+import shutil
+import subprocess
 import threading
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -396,3 +401,39 @@ def _serving(folder: Path, *, serial: int) -> Serving:
     writer.write(folder / f"{serial}.snapshot")
     generation = open_snapshot(folder / f"{serial}.snapshot")
     return Serving(Tables(generation, None, Policy()), data_time=1_700_000_000)
+
+
+NODE_CLIENT = Path(__file__).parent / "node_client"
+
+
+@pytest.fixture(scope="session")
+def node_packages() -> Path:
+    """A folder outside the tree in which the Node client's packages are installed."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        _absent("node and npm are not installed")
+    pinned = (NODE_CLIENT / "package-lock.json").read_bytes() + (
+        NODE_CLIENT / "package.json"
+    ).read_bytes()
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "eir-tests"
+    folder = cache / f"node-client-{hashlib.sha256(pinned).hexdigest()[:16]}"
+    if not (folder / "installed").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(NODE_CLIENT / name, folder)
+        installed = subprocess.run(
+            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+        if installed.returncode != 0:
+            _absent(f"npm could not install the client: {installed.stderr[-400:]}")
+        (folder / "installed").touch()
+    return folder
+
+
+def _absent(why: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    warnings.warn(f"NOT TESTED: a Node client against the gRPC door: {why}", stacklevel=2)
+    pytest.skip(why)

@@ -2,55 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import subprocess
-import warnings
 from pathlib import Path
 
-import pytest
 from grpc import StatusCode
 
 from eir.wire.v1 import eligibility_pb2 as wire
 
-HERE = Path(__file__).parent / "node_client"
+SCRIPT = Path(__file__).parent / "node_client" / "ask.mjs"
 PROTO = Path(__file__).parents[2] / "proto"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "eir-tests"
 
 
-@pytest.fixture(scope="session")
-def ask_in_node() -> Path:
-    """The script, in a folder outside the tree where its packages are installed."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        _absent("node and npm are not installed")
-    pinned = (HERE / "package-lock.json").read_bytes() + (HERE / "package.json").read_bytes()
-    folder = CACHE / f"node-client-{hashlib.sha256(pinned).hexdigest()[:16]}"
-    if not (folder / "installed").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, folder)
-        installed = subprocess.run(
-            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-        )
-        if installed.returncode != 0:
-            _absent(f"npm could not install the client: {installed.stderr[-400:]}")
-        (folder / "installed").touch()
-    return Path(shutil.copy(HERE / "ask.mjs", folder))
-
-
-def _absent(why: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(why)
-    warnings.warn(f"NOT TESTED: a Node client against the gRPC door: {why}", stacklevel=2)
-    pytest.skip(why)
-
-
-def ask(script: Path, address: str, asked: dict) -> dict:
+def ask(node_packages: Path, address: str, asked: dict) -> dict:
+    script = shutil.copy(SCRIPT, node_packages)
     done = subprocess.run(
         ["node", script, address, PROTO],
         input=json.dumps(asked),
@@ -62,7 +28,7 @@ def ask(script: Path, address: str, asked: dict) -> dict:
     return json.loads(done.stdout)
 
 
-def test_node_gets_the_same_verdicts(ask_in_node, open_streaming_door, engine, stub_of):
+def test_node_gets_the_same_verdicts(node_packages, open_streaming_door, engine, stub_of):
     engine.holder.swap(engine.first)
     address = open_streaming_door(engine.checker).address
     stub = stub_of(address)
@@ -79,7 +45,7 @@ def test_node_gets_the_same_verdicts(ask_in_node, open_streaming_door, engine, s
     }
     tags = ["0", "77", str(2**64 - 1)]
     answers = ask(
-        ask_in_node,
+        node_packages,
         address,
         {
             "checks": [*checks, refused],

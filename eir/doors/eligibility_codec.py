@@ -147,27 +147,36 @@ def _questions(request: wire.CheckBatchRequest, *, max_checks: int) -> Questions
         raise Refused("batch-too-long", f"{size} checks in one message; at most {max_checks}")
     imei = np.array(request.imei14, dtype=np.uint64)
     imei[imei > _LAST_KEY] = 0
-    msisdn = _column("msisdn", request.msisdn, size)
-    imsi = _column("imsi", request.imsi, size)
-    in_range = (msisdn >= _LEAST_MSISDN) & (msisdn < _MSISDN_END)
-    _all_usable("msisdn", (msisdn == 0) | in_range)
-    _all_usable("imsi", (imsi == 0) | (imsi >> np.uint64(4) < _IMSI_END[imsi & np.uint64(15)]))
-    return Questions(imei, msisdn, imsi)
+    return Questions(imei, _msisdns(request.msisdn, size), _imsis(request.imsi, size))
+
+
+def _msisdns(values: Sequence[int], size: int) -> Keys:
+    column = _column("msisdn", values, size)
+    bad = ((column < _LEAST_MSISDN) | (column >= _MSISDN_END)) & (column != 0)
+    if bad.any():
+        raise Refused("msisdn-unusable", f"msisdn[{bad.argmax()}] is neither 0 nor a number")
+    return column
+
+
+def _imsis(values: Sequence[int], size: int) -> Keys:
+    column = _column("imsi", values, size)
+    if not values:
+        return column
+    bad = (column >> np.uint64(4) >= _IMSI_END[column & np.uint64(15)]) & (column != 0)
+    if bad.any():
+        raise Refused(
+            "imsi-unusable", f"imsi[{bad.argmax()}] is neither 0 nor digits × 16 + length"
+        )
+    return column
 
 
 def _column(name: str, values: Sequence[int], size: int) -> Keys:
+    """The column; zeros where the message leaves it out."""
     if not values:
         return np.zeros(size, np.uint64)
     if len(values) != size:
         raise Refused("batch-uneven", f"{len(values)} places in {name}, {size} in imei14")
     return np.array(values, dtype=np.uint64)
-
-
-def _all_usable(name: str, usable: NDArray[np.bool_]) -> None:
-    if not usable.all():
-        raise Refused(
-            f"{name}-unusable", f"{name}[{usable.argmin()}] is neither 0 nor what the field holds"
-        )
 
 
 def _packed(field: int, content: bytes) -> bytes:

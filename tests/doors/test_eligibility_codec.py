@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from eir import limits
 from eir.core.imei import key_from_digits
 from eir.core.subscriber import imsi_from_digits, msisdn_from_digits
-from eir.doors import grpc_codec as codec
+from eir.doors import eligibility_codec as codec
 from eir.errors import Refused
 from eir.serve.checker import Answer
 from eir.wire.v1 import eligibility_pb2 as wire
