@@ -198,8 +198,7 @@ def _obstacle(state: SyncState, head: Head, bounds: PlanLimits, at: Serial) -> s
 def _excess(state: SyncState, head: Head, bounds: PlanLimits, deltas: tuple[FeedFile, ...]) -> str:
     """Why the snapshot is the shorter way although ``deltas`` lead there; empty if it is not."""
     way = _snapshot(state, head, bounds, "shorter")
-    shorter = way.kind == "snapshot" and len(way.deltas) < len(deltas)
-    if not shorter or way.reaches != head.serial:
+    if way.kind != "snapshot" or len(way.deltas) >= len(deltas):
         return ""
     if len(deltas) > bounds.max_deltas:
         return "deltas-too-many"
