@@ -36,7 +36,7 @@ class SyncOutcome:
 
     @property
     def good(self) -> bool:
-        """Whether the engine now holds all that the newest believed head says, or a part more."""
+        """Whether the run ended as it should: nothing to do, or all that was planned is served."""
         return self.kind in ("up-to-date", "snapshot", "deltas")
 
     def line(self) -> str:
