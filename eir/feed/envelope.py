@@ -82,7 +82,7 @@ class SecretKey:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One of the two signed kinds: ``name`` begins its reason codes, ``cap`` is in bytes."""
+    """One of the two signed kinds: ``name`` is the file's own, ``cap`` in bytes."""
 
     name: str
     magic: bytes
@@ -98,25 +98,36 @@ class Envelope:
     def open(self, raw: bytes, trusted: Iterable[PublicKey]) -> bytes:
         """The body, once a trusted key is found to have signed it.
 
-        Raises Refused with ``<name>-too-large``, ``<name>-malformed`` (too short, or not this kind
-        of file), ``<name>-key-unknown`` or ``<name>-signature``.
+        Raises Refused with ``feed-too-large``, ``feed-malformed`` (too short, or not this kind of
+        file), ``head-key-unknown`` or ``root-unknown``, or ``feed-signature``.
         """
         if len(raw) > self.cap:
-            raise Refused(f"{self.name}-too-large", f"{len(raw)} bytes; the most is {self.cap}")
+            detail = f"{len(raw)} bytes; the most is {self.cap}"
+            raise Refused("feed-too-large", detail, where=self.name)
         if len(raw) <= _BODY or raw[:MAGIC_BYTES] != self.magic:
             raise self.malformed("it does not begin as this kind of file does")
         key_id = raw[MAGIC_BYTES : MAGIC_BYTES + KEY_ID_BYTES]
         key = next((key for key in trusted if key.id == key_id), None)
         if key is None:
-            raise Refused(f"{self.name}-key-unknown", f"signed by {key_id.hex()}, not trusted here")
+            raise Refused(
+                "head-key-unknown" if self.name == "head" else "root-unknown",
+                f"signed by key {key_id.hex()}, which is not trusted here",
+                where=self.name,
+            )
         body = raw[_BODY:]
         if not key.verifies(raw[MAGIC_BYTES + KEY_ID_BYTES : _BODY], body):
-            raise Refused(f"{self.name}-signature", f"not what key {key_id.hex()} signed")
+            detail = f"not what key {key_id.hex()} signed"
+            raise Refused("feed-signature", detail, where=self.name)
         return body
 
     def malformed(self, detail: str, *, where: str = "") -> Refused:
-        """The refusal of a file, or one field of it, that breaks the format."""
-        return Refused(f"{self.name}-malformed", detail, where=where)
+        """The refusal of a file, or of its field ``where``, that breaks the format."""
+        return Refused("feed-malformed", detail, where=f"{self.name} {where}".strip())
+
+    def unread(self, found: str, known: str) -> Refused:
+        """The refusal of a later format than this engine knows."""
+        detail = f"format {found[:32]!r}; this engine reads {known}: upgrade it"
+        return Refused("feed-format", detail, where=self.name)
 
 
 def pack(fields: object) -> bytes:

@@ -14,7 +14,6 @@ from typing import Final, NewType
 from uuid import UUID
 
 from eir import limits
-from eir.errors import Refused
 from eir.feed.envelope import Envelope, PublicKey, SecretKey, pack, unpack
 
 Serial = NewType("Serial", int)
@@ -38,15 +37,15 @@ _DELTA: Final = ("serial", "name", "size", "sha256", "digest_after")
 class FeedFile:
     """One immutable file of a feed, and the content that it leads to.
 
-    ``size`` in bytes, ``sha256`` of the file (32 bytes), ``digest`` of the content *at* ``serial``
-    (16 bytes): the snapshot's own, or the one after the delta.
+    ``size`` in bytes, ``sha256`` of the file, ``digest`` of the content *at* ``serial``: the
+    snapshot's own, or the one after the delta. Both are lower-case hex.
     """
 
     serial: Serial
     name: str
     size: int
-    sha256: bytes
-    digest: bytes
+    sha256: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Head:
     counts: tuple[tuple[str, int], ...]
     deltas: tuple[FeedFile, ...]
 
-    def digests(self) -> dict[Serial, bytes]:
+    def digests(self) -> dict[Serial, str]:
         """The content digest of every serial that this head tells of."""
         known = {delta.serial: delta.digest for delta in self.deltas}
         known[self.snapshot.serial] = self.snapshot.digest
@@ -74,21 +73,21 @@ class Head:
 
 
 def seal_head(head: Head, key: SecretKey) -> bytes:
-    """The signed bytes of ``head``. Raises Refused ``head-malformed`` for what no reader takes."""
+    """The signed bytes of ``head``. Raises Refused ``feed-malformed`` for what no reader takes."""
     try:
         body = _encode(head)
-    except (OverflowError, UnicodeEncodeError) as error:
+    except (OverflowError, ValueError) as error:
         raise HEAD.malformed(str(error)) from error
     if _decode(body) != head:
-        raise HEAD.malformed("a section is counted twice", where="snapshot.counts")
+        raise HEAD.malformed("a section is counted twice, or hex is not lower-case")
     return HEAD.seal(body, key)
 
 
 def open_head(raw: bytes, trusted: Iterable[PublicKey]) -> Head:
     """The head in ``raw``, signed by one of ``trusted``.
 
-    Raises Refused with ``head-too-large``, ``head-key-unknown``, ``head-signature``,
-    ``head-format`` (a later format than this engine reads) or ``head-malformed``.
+    Raises Refused with ``feed-too-large``, ``head-key-unknown``, ``feed-signature``,
+    ``feed-format`` (a later format than this engine reads) or ``feed-malformed``.
     """
     return _decode(HEAD.open(raw, trusted))
 
@@ -115,17 +114,17 @@ def _encode(head: Head) -> bytes:
             "serial": snapshot.serial,
             "name": snapshot.name,
             "size": snapshot.size,
-            "sha256": snapshot.sha256,
+            "sha256": bytes.fromhex(snapshot.sha256),
             "counts": dict(head.counts),
-            "digest": snapshot.digest,
+            "digest": bytes.fromhex(snapshot.digest),
         },
         "deltas": [
             {
                 "serial": delta.serial,
                 "name": delta.name,
                 "size": delta.size,
-                "sha256": delta.sha256,
-                "digest_after": delta.digest,
+                "sha256": bytes.fromhex(delta.sha256),
+                "digest_after": bytes.fromhex(delta.digest),
             }
             for delta in head.deltas
         ],
@@ -140,7 +139,7 @@ def _decode(body: bytes) -> Head:
         raise HEAD.malformed(str(error)) from error
     found = fields.get("format") if isinstance(fields, dict) else None
     if isinstance(found, str) and found != _FORMAT:
-        raise Refused("head-format", f"format {found!r}; this engine reads {_FORMAT}: upgrade it")
+        raise HEAD.unread(found, _FORMAT)
     top = _mapping(fields, "", _TOP)
     files = top["deltas"]
     if not isinstance(files, list):
@@ -195,8 +194,8 @@ def _file(fields: Mapping[str, object], where: str, digest: str) -> FeedFile:
         serial=_serial(fields["serial"], where),
         name=name,
         size=_number(fields["size"], where, 1, limits.MAX_FEED_FILE_BYTES),
-        sha256=_octets(fields["sha256"], where, _SHA256_BYTES),
-        digest=_octets(fields[digest], where, _DIGEST_BYTES),
+        sha256=_hex(fields["sha256"], where, _SHA256_BYTES),
+        digest=_hex(fields[digest], where, _DIGEST_BYTES),
     )
 
 
@@ -225,10 +224,10 @@ def _number(value: object, where: str, least: int, most: int) -> int:
     return value
 
 
-def _octets(value: object, where: str, length: int) -> bytes:
+def _hex(value: object, where: str, length: int) -> str:
     if not isinstance(value, bytes) or len(value) != length:
         raise HEAD.malformed(f"expected {length} bytes", where=where)
-    return value
+    return value.hex()
 
 
 def _text(value: object, where: str) -> str:

@@ -53,7 +53,7 @@ class Keys:
 
 
 def seal_keys(keys: Keys, root: SecretKey) -> bytes:
-    """The `keys` file, signed by the root. Raises Refused ``keys-malformed`` for a wrong one."""
+    """The `keys` file, signed by the root. Raises Refused ``feed-malformed`` for a wrong one."""
     _check(keys)
     return KEYS.seal(_encode(keys), root)
 
@@ -63,8 +63,8 @@ def open_keys(
 ) -> Keys:
     """The keys in ``raw``, believed at ``now`` (Unix s) by an engine that last believed ``kept``.
 
-    Raises Refused with ``keys-too-large``, ``keys-malformed``, ``keys-key-unknown``,
-    ``keys-signature``, ``keys-format``, ``keys-lower`` (an older version than ``kept``),
+    Raises Refused with ``feed-too-large``, ``feed-malformed``, ``root-unknown``,
+    ``feed-signature``, ``feed-format``, ``keys-lower`` (an older version than ``kept``),
     ``keys-rewritten`` (the same version, another content), ``keys-early`` or ``keys-expired``.
     """
     keys = _decode(KEYS.open(raw, roots))
@@ -92,7 +92,7 @@ def rotated(
     """The next version: ``new`` in use, the others kept beside it except those in ``retire``.
 
     Keep the old key until no head that it signed is the current one. Raises Refused
-    ``keys-malformed`` if ``new`` is in ``kept`` or in ``retire``, or a date or number is wrong.
+    ``feed-malformed`` if ``new`` is in ``kept`` or in ``retire``, or a date or number is wrong.
     """
     if new in kept.keys or new in retire:
         raise KEYS.malformed("a rotation needs a key that was not used before")
@@ -206,7 +206,7 @@ def _decode(body: bytes) -> Keys:
         raise KEYS.malformed(str(error)) from error
     found = fields.get("format") if isinstance(fields, dict) else None
     if isinstance(found, str) and found != _FORMAT:
-        raise Refused("keys-format", f"format {found!r}; this engine reads {_FORMAT}: upgrade it")
+        raise KEYS.unread(found, _FORMAT)
     if not isinstance(fields, dict) or tuple(fields) != _FIELDS:
         raise KEYS.malformed(f"expected the fields {', '.join(_FIELDS)}")
     raws = fields["keys"]

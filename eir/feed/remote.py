@@ -84,8 +84,9 @@ def translated(name: str) -> Iterator[None]:
         raise Refused("fetch-denied", _first_line(error), where=name) from error
     except (BaseError, OSError, ValueError) as error:
         slow = any(word in str(error) for word in _TIMEOUT_WORDS)
-        code = "fetch-timeout" if slow else "fetch-failed"
-        raise Refused(code, _first_line(error), where=name) from error
+        raise Refused(
+            "fetch-timeout" if slow else "fetch-failed", _first_line(error), where=name
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

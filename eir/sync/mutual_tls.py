@@ -81,8 +81,11 @@ class MutualTlsReader:
                 raise TimeoutError("the headers trickled")
         except (OSError, HTTPException) as error:
             slow = late.is_set() or isinstance(error, TimeoutError)
-            code = "fetch-timeout" if slow else "fetch-failed"
-            raise Refused(code, str(error)[:200] or "no answer", where=name) from error
+            raise Refused(
+                "fetch-timeout" if slow else "fetch-failed",
+                str(error)[:200] or "no answer",
+                where=name,
+            ) from error
         finally:
             watch.cancel()
         return response

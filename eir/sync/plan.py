@@ -44,11 +44,11 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """The content that the engine holds: its session, serial and 16-byte digest."""
+    """The content that the engine holds: its session, serial and digest (hex)."""
 
     session: str
     serial: Serial
-    digest: bytes
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +56,16 @@ class SyncState:
     """Everything about this engine that the plan looks at.
 
     ``seen``: digests of serials passed since the last snapshot, in the session of ``reached``.
-    ``failed``: SHA-256 of feed files that arrived whole and yet did not apply; they are not tried
-    again. ``forced``: an operator asked for the snapshot. ``now`` in Unix s.
+    ``failed``: SHA-256 (hex) of feed files that arrived whole and yet did not apply; they are not
+    tried again. ``forced``: an operator asked for the snapshot. ``now`` in Unix s.
     """
 
     registry_id: str
     now: int
     reached: Reached | None = None
     highest: Mark | None = None
-    seen: Mapping[Serial, bytes] = field(default_factory=dict)
-    failed: frozenset[bytes] = frozenset()
+    seen: Mapping[Serial, str] = field(default_factory=dict)
+    failed: frozenset[str] = frozenset()
     forced: bool = False
     allow_downgrade: bool = False
 

@@ -44,7 +44,7 @@ class Source:
     def head(self, etag: str = "") -> Fetched | None:
         """The head's bytes, None if it is still the one of ``etag``.
 
-        Raises Refused as ``Reader.get``, and ``head-too-large``, ``fetch-slow``, ``fetch-cut``.
+        Raises Refused as ``Reader.get``, and ``feed-too-large``, ``fetch-slow``, ``fetch-cut``.
         """
         return self._small(HEAD_NAME, limits.MAX_HEAD_BYTES, etag)
 
@@ -71,8 +71,10 @@ class Source:
                 came = 0
                 if have < file.size:
                     came = self._append(file, out, hasher, have, advance)
-                if hasher.digest() != file.sha256:
-                    raise _unlike(file, "fetch-hash", "not the bytes that the head promised")
+                if hasher.hexdigest() != file.sha256:
+                    raise Refused(
+                        "fetch-hash", "not the bytes that the head promised", where=file.name
+                    )
         except Refused as refused:
             if refused.reason in ("fetch-size", "fetch-hash"):
                 part.unlink()
@@ -90,25 +92,33 @@ class Source:
         """Stream the rest of ``file`` behind the ``have`` bytes that ``hasher`` knows."""
         body = self.reader.get(file.name, offset=have)
         if body is None:
-            raise _unlike(file, "fetch-failed", "the server says it did not change: of what?")
+            raise Refused(
+                "fetch-failed", "the server says it did not change: of what?", where=file.name
+            )
         came = 0
         with closing(body):
             if body.size != file.size:
-                raise _unlike(file, "fetch-size", f"{body.size} bytes; promised {file.size}")
+                raise Refused(
+                    "fetch-size", f"{body.size} bytes; promised {file.size}", where=file.name
+                )
             if body.start > have:
-                raise _unlike(file, "fetch-failed", f"asked from {have}, it begins at {body.start}")
+                raise Refused(
+                    "fetch-failed", f"asked from {have}, it begins at {body.start}", where=file.name
+                )
             for piece in self._timed(body, file.name):
                 known = max(0, have - body.start - came)
                 came += len(piece)
                 if body.start + came > file.size:
-                    raise _unlike(file, "fetch-size", f"more bytes than {file.size}")
+                    raise Refused("fetch-size", f"more bytes than {file.size}", where=file.name)
                 fresh = memoryview(piece)[known:]
                 out.write(fresh)
                 hasher.update(fresh)
                 if advance is not None:
                     advance(max(have, body.start + came))
         if body.start + came < file.size:
-            raise _unlike(file, "fetch-cut", f"{body.start + came} of {file.size} bytes came")
+            raise Refused(
+                "fetch-cut", f"{body.start + came} of {file.size} bytes came", where=file.name
+            )
         return came
 
     def _small(self, name: str, cap: int, etag: str) -> Fetched | None:
@@ -118,7 +128,7 @@ class Source:
         raw = bytearray()
         with closing(body):
             if body.size > cap:
-                raise Refused(f"{name}-too-large", f"{body.size} bytes; the most is {cap}")
+                raise Refused("feed-too-large", f"{body.size} bytes; the most is {cap}", where=name)
             for piece in self._timed(body, name):
                 raw += piece
                 if len(raw) > body.size:
@@ -163,7 +173,3 @@ def _present(out: BinaryIO, size: int) -> tuple[hashlib._Hash, int]:
     out.seek(0)
     out.truncate()
     return hashlib.sha256(), 0
-
-
-def _unlike(file: FeedFile, code: str, detail: str) -> Refused:
-    return Refused(code, detail, where=file.name)

@@ -20,7 +20,7 @@ SESSION = "5d2e2ab4-5c5f-4a37-9c56-3d7f3a1a1f00"
 
 
 def feed_file(serial: int, name: str) -> FeedFile:
-    return FeedFile(Serial(serial), name, 10 + serial, bytes([serial]) * 32, bytes([serial]) * 16)
+    return FeedFile(Serial(serial), name, 10 + serial, f"{serial:02x}" * 32, f"{serial:02x}" * 16)
 
 
 def small_head(**changes: object) -> Head:
@@ -50,11 +50,11 @@ def signed(fields: object) -> bytes:
 def heads(draw: st.DrawFn) -> Head:
     serials = draw(st.lists(st.integers(1, limits.MAX_SERIAL), unique=True, max_size=6).map(sorted))
     at = draw(st.integers(1, limits.MAX_SERIAL))
-    digests = {serial: draw(st.binary(min_size=16, max_size=16)) for serial in {*serials, at}}
+    digests = {serial: draw(st.binary(min_size=16, max_size=16)).hex() for serial in {*serials, at}}
 
     def one(serial: int, kind: str) -> FeedFile:
         size = draw(st.integers(1, limits.MAX_FEED_FILE_BYTES))
-        sha256 = draw(st.binary(min_size=32, max_size=32))
+        sha256 = draw(st.binary(min_size=32, max_size=32)).hex()
         return FeedFile(Serial(serial), f"{kind}-{serial}", size, sha256, digests[serial])
 
     sections = st.from_regex(r"[a-z0-9][a-z0-9.-]{0,31}", fullmatch=True)
@@ -97,7 +97,7 @@ def test_every_flipped_byte_is_refused() -> None:
 
 @given(st.binary(max_size=200))
 def test_a_trusted_key_over_noise_is_refused_not_a_crash(noise: bytes) -> None:
-    with pytest.raises(Refused, match=r"head-(malformed|format)"):
+    with pytest.raises(Refused, match=r"feed-(malformed|format)"):
         open_head(HEAD.seal(b"\x80" + noise, KEY), TRUSTED)
 
 
@@ -125,7 +125,7 @@ def test_signature_is_checked_before_anything_is_parsed() -> None:
     raw = HEAD.magic + KEY.public.id + stranger.sign(b"\xc1") + b"\xc1"
     with pytest.raises(Refused) as refused:
         open_head(raw, TRUSTED)
-    assert refused.value.reason == "head-signature"
+    assert refused.value.reason == "feed-signature"
     with pytest.raises(Refused) as refused:
         open_head(HEAD.seal(b"\xc1", stranger), TRUSTED)
     assert refused.value.reason == "head-key-unknown"
@@ -134,27 +134,27 @@ def test_signature_is_checked_before_anything_is_parsed() -> None:
 def test_too_large_is_refused_by_its_length_alone() -> None:
     with pytest.raises(Refused) as refused:
         open_head(b"x" * (limits.MAX_HEAD_BYTES + 1), TRUSTED)
-    assert refused.value.reason == "head-too-large"
+    assert refused.value.reason == "feed-too-large"
 
 
 def test_the_largest_head_fits() -> None:
     count = limits.MAX_HEAD_DELTAS
     deltas = tuple(
-        FeedFile(Serial(limits.MAX_SERIAL - i), f"{i:0128d}", 1 << 40, b"h" * 32, b"d" * 16)
+        FeedFile(Serial(limits.MAX_SERIAL - i), f"{i:0128d}", 1 << 40, "aa" * 32, "dd" * 16)
         for i in reversed(range(count))
     )
     counts = tuple((f"{i:064d}", 1 << 32) for i in range(limits.MAX_HEAD_COUNTS))
     head = small_head(deltas=deltas, counts=counts, serial=Serial(limits.MAX_SERIAL))
     assert open_head(seal_head(head, KEY), TRUSTED) == head
-    more = (FeedFile(Serial(6), "more", 1, b"h" * 32, b"d" * 16), *deltas)
-    with pytest.raises(Refused, match="head-malformed"):
+    more = (FeedFile(Serial(6), "more", 1, "aa" * 32, "dd" * 16), *deltas)
+    with pytest.raises(Refused, match="feed-malformed"):
         seal_head(dataclasses.replace(head, deltas=more), KEY)
 
 
 def test_a_later_format_says_upgrade() -> None:
     with pytest.raises(Refused) as refused:
         open_head(signed({"format": "eir-head-2", "anything": 1}), TRUSTED)
-    assert refused.value.reason == "head-format"
+    assert refused.value.reason == "feed-format"
 
 
 @pytest.mark.parametrize(
@@ -174,13 +174,15 @@ def test_a_later_format_says_upgrade() -> None:
         {"deltas": (feed_file(7, "b"), feed_file(6, "c"))},
         {"deltas": (feed_file(6, "b"), feed_file(6, "c"))},
         {"deltas": (feed_file(6, "b"), feed_file(7, "b"))},
-        {"deltas": (dataclasses.replace(feed_file(5, "b"), digest=b"?" * 16),)},
+        {"deltas": (dataclasses.replace(feed_file(5, "b"), digest="ff" * 16),)},
         {"deltas": (feed_file(6, "../b"),)},
         {"snapshot": feed_file(8, "a")},
         {"snapshot": feed_file(5, "head")},
         {"snapshot": dataclasses.replace(feed_file(5, "a"), size=0)},
         {"snapshot": dataclasses.replace(feed_file(5, "a"), size=(1 << 40) + 1)},
-        {"snapshot": dataclasses.replace(feed_file(5, "a"), sha256=b"h" * 31)},
+        {"snapshot": dataclasses.replace(feed_file(5, "a"), sha256="aa" * 31)},
+        {"snapshot": dataclasses.replace(feed_file(5, "a"), sha256="AA" * 32)},
+        {"snapshot": dataclasses.replace(feed_file(5, "a"), digest="not hex")},
         {"counts": (("white", 1), ("black", 1))},
         {"counts": (("white", 1), ("white", 1))},
         {"counts": (("WHITE", 1),)},
@@ -190,7 +192,7 @@ def test_a_later_format_says_upgrade() -> None:
 def test_a_publisher_cannot_sign_what_no_reader_takes(changes: dict[str, object]) -> None:
     with pytest.raises(Refused) as refused:
         seal_head(small_head(**changes), KEY)
-    assert refused.value.reason == "head-malformed"
+    assert refused.value.reason == "feed-malformed"
 
 
 def test_long_forms_trailing_bytes_and_double_keys_are_refused() -> None:
@@ -201,7 +203,7 @@ def test_long_forms_trailing_bytes_and_double_keys_are_refused() -> None:
         assert body != good
         with pytest.raises(Refused) as refused:
             open_head(HEAD.seal(body, KEY), TRUSTED)
-        assert refused.value.reason == "head-malformed"
+        assert refused.value.reason == "feed-malformed"
 
 
 @pytest.mark.parametrize("name", ["snapshot-1-ab", "0", "delta-9.eird", "a" * 128])
@@ -241,7 +243,7 @@ def test_names_never_leave_the_folder(name: str) -> None:
 
 def test_digests_tell_every_serial() -> None:
     head = small_head()
-    assert head.digests() == {serial: bytes([serial]) * 16 for serial in (5, 6, 7)}
+    assert head.digests() == {serial: f"{serial:02x}" * 16 for serial in (5, 6, 7)}
 
 
 def test_a_session_is_a_uuid_of_any_version() -> None:

@@ -43,7 +43,7 @@ def test_what_the_root_signed_is_believed() -> None:
 
 
 def test_another_root_is_not_believed() -> None:
-    assert refusal(seal_keys(V1, OTHER_ROOT)) == "keys-key-unknown"
+    assert refusal(seal_keys(V1, OTHER_ROOT)) == "root-unknown"
 
 
 def test_a_lower_version_is_refused() -> None:
@@ -76,7 +76,7 @@ def test_a_missed_rotation_heals() -> None:
 def test_rotation_keeps_the_old_key_unless_retired() -> None:
     assert rotated(V1, new=SECOND, not_before=0, expires=1).keys == (SECOND, FIRST)
     for new, retire in ((FIRST, []), (SECOND, [SECOND])):
-        with pytest.raises(Refused, match="keys-malformed"):
+        with pytest.raises(Refused, match="feed-malformed"):
             rotated(V1, new=new, retire=retire, not_before=0, expires=1)
 
 
@@ -94,7 +94,7 @@ def test_rotation_keeps_the_old_key_unless_retired() -> None:
     ],
 )
 def test_a_root_cannot_sign_what_no_reader_takes(changes: dict[str, object]) -> None:
-    with pytest.raises(Refused, match="keys-malformed"):
+    with pytest.raises(Refused, match="feed-malformed"):
         seal_keys(dataclasses.replace(V1, **changes), ROOT)
 
 
@@ -103,8 +103,8 @@ def test_every_truncation_and_flipped_byte_is_refused() -> None:
     for place in range(len(raw)):
         assert refusal(raw[:place])
         assert refusal(raw[:place] + bytes([raw[place] ^ 0x10]) + raw[place + 1 :])
-    assert refusal(raw + b"\x00") == "keys-signature"
-    assert refusal(KEYS.seal(raw[80:] + b"\x00", ROOT)) == "keys-malformed"
+    assert refusal(raw + b"\x00") == "feed-signature"
+    assert refusal(KEYS.seal(raw[80:] + b"\x00", ROOT)) == "feed-malformed"
 
 
 VALUES = (
@@ -126,7 +126,7 @@ def test_any_value_of_any_field_is_read_or_refused(field: str, value: object) ->
 
 
 def test_a_later_format_says_upgrade() -> None:
-    assert refusal(KEYS.seal(msgpack.packb({"format": "eir-keys-2"}), ROOT)) == "keys-format"
+    assert refusal(KEYS.seal(msgpack.packb({"format": "eir-keys-2"}), ROOT)) == "feed-format"
 
 
 @given(st.binary(min_size=32, max_size=32))

@@ -51,7 +51,7 @@ def test_published_and_read(address: Address, tmp_path: Path) -> None:
     assert head
     assert head.raw == b"HEAD-1"
     assert source.head(head.etag) is None
-    file = FeedFile(Serial(7), name, len(CONTENT), hashlib.sha256(CONTENT).digest(), b"d" * 16)
+    file = FeedFile(Serial(7), name, len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), "dd" * 16)
     part.write_bytes(CONTENT[:1_000_000])
     assert source.fetch(file, part) == len(CONTENT) - 1_000_000
     assert part.read_bytes() == CONTENT

@@ -2,13 +2,16 @@
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eir.feed.head import FeedFile, Head, Serial
+from eir.sync import plan as plan_module
 from eir.sync.plan import ALARMS, Mark, Plan, PlanLimits, Reached, SyncState, mark_of, plan
 
 A, B = "aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"
@@ -17,18 +20,18 @@ NOW = 1_790_000_000
 BOUNDS = PlanLimits(max_head_age_s=1_000, max_deltas=5)
 
 
-def digest(session: str, serial: int, version: str = "") -> bytes:
-    return f"{session[0]}{serial}{version}".ljust(16, ".").encode()
+def digest(session: str, serial: int, version: str = "") -> str:
+    return f"{session[0]}{serial:x}{version}"
 
 
 def snapshot_of(session: str, serial: int, *, size: int = 100, version: str = "") -> FeedFile:
     content = digest(session, serial, version)
-    return FeedFile(Serial(serial), f"snapshot-{serial}", size, b"S" * 16 + content, content)
+    return FeedFile(Serial(serial), f"snapshot-{serial}", size, "5" + content, content)
 
 
 def delta_of(session: str, serial: int, *, size: int = 10, version: str = "") -> FeedFile:
     content = digest(session, serial, version)
-    return FeedFile(Serial(serial), f"delta-{serial}", size, b"D" * 16 + content, content)
+    return FeedFile(Serial(serial), f"delta-{serial}", size, "d" + content, content)
 
 
 def head_of(
@@ -119,7 +122,7 @@ def test_a_serial_seen_before_with_another_digest_is_history_rewritten() -> None
     state = at(6, seen={Serial(4): digest(A, 4), Serial(5): digest(A, 5)})
     head = head_of(7, 7, [5, 6, 7])
     assert plan(state, head, BOUNDS).kind == "deltas"
-    fifth = dataclasses.replace(head.deltas[0], digest=b"?" * 16)
+    fifth = dataclasses.replace(head.deltas[0], digest="?")
     found = plan(state, dataclasses.replace(head, deltas=(fifth, *head.deltas[1:])), BOUNDS)
     assert brief(found) == ("snapshot", "history-rewritten", 7, [])
     assert found.alarm
@@ -127,7 +130,7 @@ def test_a_serial_seen_before_with_another_digest_is_history_rewritten() -> None
 
 def test_a_file_encoded_anew_is_no_rewritten_history() -> None:
     head = head_of(5, 5, [])
-    again = dataclasses.replace(head.snapshot, sha256=b"!" * 32, name="again", size=7)
+    again = dataclasses.replace(head.snapshot, sha256="!", name="again", size=7)
     assert plan(at(5), dataclasses.replace(head, snapshot=again), BOUNDS).kind == "up-to-date"
 
 
@@ -204,6 +207,18 @@ def test_alarms_are_reasons_that_exist() -> None:
     assert not plan(at(5), head_of(5, 5, []), BOUNDS).alarm
 
 
+def test_every_reason_is_explained() -> None:
+    """What the plan can say is what the page explains, with the same alarms."""
+    page = (Path(__file__).parents[2] / "docs/reasons.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"(?m)^\| `([a-z-]+)` \| ([^|]+) \|", page.partition("## Outcomes of a sync")[2]
+    )
+    source = Path(plan_module.__file__).read_text(encoding="utf-8")
+    said = set(re.findall(r'"([a-z]+(?:-[a-z]+)+|deltas|forced|downgrade)"', source))
+    assert {code for code, _ in rows} == said
+    assert {code for code, done in rows if "alarm" in done} == ALARMS
+
+
 def small_heads() -> Iterator[Head]:
     """Every head of two sessions up to serial 4: any snapshot, any set of deltas, true or not."""
     for session, serial, version in itertools.product((A, B), range(1, 5), ("", "'")):
@@ -225,7 +240,7 @@ def small_states(head: Head) -> Iterator[SyncState]:
     """Every small state, sound or not, before ``head``."""
     reached = [None] + [Reached(s, Serial(n), digest(s, n)) for s in (A, B) for n in range(1, 5)]
     marks = [None] + [Mark(EPOCH[s], s, Serial(n), NOW - 1) for s in (A, B) for n in (1, 4)]
-    tried = [frozenset[bytes](), frozenset([head.snapshot.sha256])]
+    tried = [frozenset[str](), frozenset([head.snapshot.sha256])]
     tried += [frozenset([delta.sha256]) for delta in head.deltas[-2:]]
     flags = [(False, False), (True, False), (False, True)]
     for one, mark, failed, (forced, down) in itertools.product(reached, marks, tried, flags):

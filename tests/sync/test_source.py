@@ -34,8 +34,8 @@ NAME = "snapshot-7-aa"
 
 
 def promised(content: bytes, name: str = NAME) -> FeedFile:
-    sha256 = hashlib.sha256(content).digest()
-    return FeedFile(Serial(7), name, len(content), sha256, b"d" * 16)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return FeedFile(Serial(7), name, len(content), sha256, "dd" * 16)
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -371,9 +371,9 @@ def test_nothing_is_unpacked(feed: Source, server: Server, part: Path) -> None:
 def test_a_head_above_its_cap_is_not_read(feed: Source, server: Server) -> None:
     server.files["head"] = b"x" * (limits.MAX_HEAD_BYTES + 1)
     server.files["keys"] = b"x" * (limits.MAX_KEYS_BYTES + 1)
-    with pytest.raises(Refused, match="head-too-large"):
+    with pytest.raises(Refused, match="feed-too-large"):
         feed.head()
-    with pytest.raises(Refused, match="keys-too-large"):
+    with pytest.raises(Refused, match="feed-too-large"):
         feed.keys()
 
 
@@ -442,7 +442,7 @@ def test_a_folder_is_a_feed(tmp_path: Path, part: Path) -> None:
     with pytest.raises(Refused, match="fetch-missing"):
         feed.keys()
     (folder / "head").write_bytes(b"x" * (limits.MAX_HEAD_BYTES + 1))
-    with pytest.raises(Refused, match="head-too-large"):
+    with pytest.raises(Refused, match="feed-too-large"):
         feed.head()
 
 
