@@ -9,12 +9,13 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "eir/__init__.py").read_text()).group(1)
 
 EXTRAS = {
+    "feed": ["obstore>=0.8"],
     "load": ["duckdb>=1.3", "pyarrow>=17"],
     "dev": [
         "coverage>=7.6",
-        "cryptography>=44",
         "grpcio-tools==1.85.1",
         "hypothesis>=6.100",
+        "moto[server]>=5.1",
         "mypy>=1.14",
         "mypy-protobuf==5.1.0",
         "pytest>=8.3",
@@ -37,6 +38,7 @@ setup(
     packages=find_packages(include=["eir", "eir.*"]),
     package_data={"eir": ["py.typed"], "eir.wire.v1": ["*.pyi"]},
     install_requires=[
+        "cryptography>=44",
         "grpcio>=1.85.1",
         "grpcio-health-checking>=1.85.1",
         "grpcio-reflection>=1.85.1",

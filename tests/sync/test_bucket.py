@@ -1,0 +1,99 @@
+"""A bucket from both ends, over real HTTP: published by the site, read by the source."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eir.errors import Conflict, Refused
+from eir.feed.address import Address
+from eir.feed.head import FeedFile, Serial
+from eir.feed.site import file_name, open_site
+from eir.sync.reader import Patience
+from eir.sync.source import open_source
+
+moto_server = pytest.importorskip("moto.server")
+CONTENT = bytes(range(256)) * 30_000
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def address(endpoint: str, request: pytest.FixtureRequest) -> Address:
+    import boto3
+
+    bucket = f"b{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}"
+    keys = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys)
+    client.create_bucket(Bucket=bucket)
+    return Address(
+        f"s3://{bucket}/nation/a", endpoint=endpoint, access_key_id="id", secret_access_key="secret"
+    )
+
+
+def test_published_and_read(address: Address, tmp_path: Path) -> None:
+    site, source = open_site(address), open_source(address, Patience())
+    made, part = tmp_path / "made", tmp_path / "part"
+    made.write_bytes(CONTENT)
+    name = file_name("snapshot", Serial(7))
+    site.add(name, made)
+    site.swap("head", b"HEAD-1", was=None)
+
+    head = source.head()
+    assert head
+    assert head.raw == b"HEAD-1"
+    assert source.head(head.etag) is None
+    file = FeedFile(Serial(7), name, len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), "dd" * 16)
+    part.write_bytes(CONTENT[:1_000_000])
+    assert source.fetch(file, part) == len(CONTENT) - 1_000_000
+    assert part.read_bytes() == CONTENT
+    with pytest.raises(Refused, match="fetch-missing"):
+        source.keys()
+
+
+def test_the_second_of_two_publishers_loses(address: Address) -> None:
+    one, two = open_site(address), open_site(address)
+    assert one.read("head") is None
+    tag = one.swap("head", b"base", was=None)
+    with pytest.raises(Conflict):
+        two.swap("head", b"base too", was=None)
+    found = two.read("head")
+    assert found
+    assert found.tag == tag
+    one.swap("head", b"first", was=tag)
+    with pytest.raises(Conflict):
+        two.swap("head", b"second", was=tag)
+    found = two.read("head")
+    assert found
+    assert found.raw == b"first"
+
+
+def test_files_are_listed_never_replaced_and_removed(address: Address, tmp_path: Path) -> None:
+    site = open_site(address)
+    made = tmp_path / "made"
+    made.write_bytes(b"12345")
+    names = sorted(file_name("delta", Serial(i)) for i in (2, 3))
+    for name in names:
+        site.add(name, made)
+    site.swap("head", b"h", was=None)
+    with pytest.raises(Conflict):
+        site.add(names[0], made)
+    assert [(each.name, each.size) for each in site.standing()] == [(name, 5) for name in names]
+    site.remove(names[0])
+    site.remove(names[0])
+    assert [each.name for each in site.standing()] == names[1:]
+
+
+def test_a_bucket_that_is_not_there_is_missing(address: Address) -> None:
+    nowhere = Address("s3://nowhere/x", endpoint=address.endpoint, access_key_id="id",
+                      secret_access_key="secret")  # fmt: skip
+    with pytest.raises(Refused, match=r"fetch-(missing|failed)"):
+        open_source(nowhere, Patience()).head()
