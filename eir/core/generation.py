@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from eir import limits
 from eir.core.deadlines import DeadlineTable
 from eir.core.imeiset import ImeiSet
 from eir.core.orders import Hold, Override, reason_name
@@ -29,11 +30,14 @@ Content = Table | tuple[Override, ...] | tuple[Hold, ...]
 
 @dataclass(frozen=True, slots=True)
 class SectionSpec:
-    """What a section's name means: the feeds it may stand in, its kind, what its keys are."""
+    """What a section's name means: the feeds it may stand in, its kind, what its keys are, and
+    what the pairs' values are.
+    """
 
     feeds: tuple[str, ...]
     kind: str
     keys: str
+    values: str = ""
 
     @property
     def words(self) -> int:
@@ -46,9 +50,9 @@ SECTIONS: Mapping[str, SectionSpec] = {
     "legacy": SectionSpec((REGISTRY,), LIST, "imei"),
     "bound-elsewhere": SectionSpec((REGISTRY,), LIST, "imei"),
     "grey": SectionSpec((REGISTRY,), DEADLINES, "imei"),
-    "bindings": SectionSpec((REGISTRY,), PAIRS, "imei"),
-    "bindings.imsi": SectionSpec((REGISTRY,), PAIRS, "imei"),
-    "imsi-msisdn": SectionSpec((OPERATOR,), PAIRS, "imsi"),
+    "bindings": SectionSpec((REGISTRY,), PAIRS, "imei", "msisdn"),
+    "bindings.imsi": SectionSpec((REGISTRY,), PAIRS, "imei", "imsi"),
+    "imsi-msisdn": SectionSpec((OPERATOR,), PAIRS, "imsi", "msisdn"),
     "exempt.subscriber.all": SectionSpec((OPERATOR,), LIST, "msisdn"),
     "exempt.subscriber.registration": SectionSpec((OPERATOR,), LIST, "msisdn"),
     "released": SectionSpec((OPERATOR,), LIST, "msisdn"),
@@ -94,6 +98,34 @@ def reason_ids(
             free += 1
             taken[reason] = free
     return {reason: taken[reason] for reason in reasons}
+
+
+_GREATEST: Mapping[str, int] = {
+    "imei": limits.MAX_IMEI_KEY,
+    "msisdn": 10**limits.MAX_MSISDN_DIGITS - 1,
+    "imsi": (10**limits.MAX_IMSI_DIGITS - 1) << 4 | limits.MAX_IMSI_DIGITS,
+}
+
+
+def check_rows(name: str, rows: NDArray[np.uint64]) -> None:
+    """Raises ValueError where a row of a section, uint64[n, words] ascending, n > 0, holds what is
+    no IMEI, number or IMSI. 0, which is none, is only good for a grey entry's number.
+    """
+    spec = spec_of(name)
+    columns = [(spec.keys, 1, rows[0, 0], rows[-1, 0])]
+    if spec.kind == PAIRS:
+        columns.append((spec.values, 1, rows[:, 1].min(), rows[:, 1].max()))
+    elif spec.kind == DEADLINES:
+        columns.append(("msisdn", 0, rows[:, 1].min(), rows[:, 1].max()))
+    for what, least, low, high in columns:
+        if int(low) < least or int(high) > _GREATEST[what]:
+            raise ValueError(f"{name}: from {low} to {high}: not each is an {what.upper()}")
+
+
+def check_ranges(name: str, ranges: NDArray[np.uint64]) -> None:
+    """Raises ValueError where a range of a section, uint64[m, 2] ascending, ends too high."""
+    if len(ranges) and int(ranges[-1, 1]) > _GREATEST[(what := spec_of(name).keys)]:
+        raise ValueError(f"{name}: a range ends at {ranges[-1, 1]}, which is no {what.upper()}")
 
 
 @dataclass(frozen=True, slots=True)

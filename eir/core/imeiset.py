@@ -144,7 +144,7 @@ _WALK_FAULTS = {
     3: "keys out of order",
     4: "a container holds too few or too many keys",
     5: "offsets do not match the containers",
-    6: "a container is not of the smallest type",
+    6: "a container is not of the smallest type, or marked as runs where none stands",
 }
 
 
@@ -225,7 +225,10 @@ def _walk_bucket(address, size, at, high, containers, cards, found):
         cards[found] = card
         found += 1
         at += length
-    if runs_at > 0 and not any_run:
+    spare = np.int64(0)
+    if runs_at > 0 and count & 7 != 0:
+        spare = load8(address + runs_at + (count >> 3)) >> (count & 7)
+    if spare != 0 or (runs_at > 0 and not any_run):
         return np.int64(-6), at
     return found, at
 

@@ -33,8 +33,9 @@ JIT_DISABLED = bool(vars(numba.config)["DISABLE_JIT"])
 
 def _stamp() -> str:
     seen = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.parent.glob("*/*.py")):
-        if b"compiled" in (text := source.read_bytes()):
+    house = Path(__file__).parent.parent
+    for source in [house / "limits.py", *sorted(house.glob("*/*.py"))]:
+        if b"compiled" in (text := source.read_bytes()) or source.name == "limits.py":
             seen.update(text)
     versions = (platform.python_version(), numba.__version__, llvmlite.__version__, np.__version__)
     seen.update(repr((versions, llvmlite.binding.get_host_cpu_name())).encode())

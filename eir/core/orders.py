@@ -7,6 +7,7 @@ arrays only for the kernel.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eir import limits
@@ -56,10 +57,13 @@ class Hold:
 def check_override(row: Override) -> None:
     """Raises Refused ``override-invalid`` where a field is out of its domain."""
     good = (
-        0 <= row.imei <= limits.MAX_IMEI_KEY
+        _typed((row.imei, row.msisdn, row.until, row.at), int)
+        and _typed((row.allow, row.forced), bool)
+        and 0 <= row.imei <= limits.MAX_IMEI_KEY
         and 0 <= row.msisdn < 10**limits.MAX_MSISDN_DIGITS
         and (row.imei or row.msisdn)
         and 0 <= row.until < 1 << 32
+        and 0 <= row.at < 1 << 32
         and not (row.forced and not row.allow)
         and _texts_fit(row.who, row.why)
     )
@@ -72,19 +76,43 @@ def check_override(row: Override) -> None:
 def check_hold(row: Hold) -> None:
     """Raises Refused ``hold-invalid`` where a field is out of its domain."""
     good = (
-        0 < row.until < 1 << 32
+        _typed((row.until, row.at, *row.tacs), int)
+        and 0 < row.until < 1 << 32
+        and 0 <= row.at < 1 << 32
         and len(row.tacs) <= limits.MAX_HOLD_TACS
         and all(0 <= tac < 10**limits.TAC_DIGITS for tac in row.tacs)
         and list(row.tacs) == sorted(set(row.tacs))
         and (row.reason == "" or row.reason in HOLDABLE_REASONS)
-        and re.fullmatch(r"[0-9]{0,15}", row.msisdn_prefix, re.ASCII) is not None
-        and _texts_fit(row.who, row.why)
+        and _texts_fit(row.msisdn_prefix, row.who, row.why)
+        and re.fullmatch(r"([1-9][0-9]{0,14})?", row.msisdn_prefix) is not None
     )
     if not good:
         raise Refused(
             "hold-invalid",
             f"hold until {row.until}: wants a date, sorted TACs, one of {HOLDABLE_REASONS}, digits",
         )
+
+
+def check_overrides(rows: Sequence[Override]) -> None:
+    """Raises Refused ``override-invalid``, ``override-twice`` or ``too-many-overrides``."""
+    if len(rows) > limits.MAX_OVERRIDES:
+        raise Refused(
+            "too-many-overrides", f"{len(rows)} overrides; at most {limits.MAX_OVERRIDES}"
+        )
+    seen = set()
+    for row in rows:
+        check_override(row)
+        if (row.imei, row.msisdn) in seen:
+            raise Refused("override-twice", f"two overrides for IMEI {row.imei}, {row.msisdn}")
+        seen.add((row.imei, row.msisdn))
+
+
+def check_holds(rows: Sequence[Hold]) -> None:
+    """Raises Refused ``hold-invalid`` or ``too-many-holds``."""
+    if len(rows) > limits.MAX_HOLDS:
+        raise Refused("too-many-holds", f"{len(rows)} holds; at most {limits.MAX_HOLDS}")
+    for row in rows:
+        check_hold(row)
 
 
 def reason_name(text: str) -> str:
@@ -94,5 +122,10 @@ def reason_name(text: str) -> str:
     return text
 
 
+def _typed(values: tuple[object, ...], kind: type) -> bool:
+    """What a file says may be of any type, and True is an int."""
+    return all(type(value) is kind for value in values)
+
+
 def _texts_fit(*texts: str) -> bool:
-    return all(len(text) <= limits.MAX_TEXT_FIELD_CHARS for text in texts)
+    return _typed(texts, str) and all(len(text) <= limits.MAX_TEXT_FIELD_CHARS for text in texts)

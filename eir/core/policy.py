@@ -192,6 +192,9 @@ class Policy:
             raise Refused("policy-reason", f"no row has the reason {unknown[0]!r}")
         for name in (*self.black, *self.black_order):
             reason_name(name)
+        for name, of in self.black.items():
+            if not 0 <= of.active_from < 1 << 32 or not 0 <= of.active_until < 1 << 32:
+                raise Refused("policy-times", f"black list {name!r}: a time outside 1970–2106")
         if len(set(self.black_order)) != len(self.black_order):
             raise Refused("policy-order", "a black list stands twice in the order")
         plmns = (*self.home_plmns, *self.enforced_plmns)

@@ -50,23 +50,22 @@ class RankIndex:
 
         Raises Corrupt where the structure is not exactly what ``IndexBuilder`` writes.
         """
-        first = 0
-        total = len(self.containers)
-        offset = 0
-        while first < total:
-            rank = int(self.containers[first, 1])
-            last = first + 1
-            while last < total and int(self.containers[last, 1]) - rank < _CHUNK_KEYS:
-                last += 1
-            end = int(self.containers[last, 1]) if last < total else self.size
-            if not 0 <= end - rank <= 65536 * (last - first):
-                raise Corrupt("index", "ranks do not follow the containers")
+        cards = (self.containers[:, 2] & np.uint64(0xFFFFF)).astype(np.int64)
+        ends = np.cumsum(cards)
+        if not np.array_equal(self.containers[:, 1], (ends - cards).astype(np.uint64)):
+            raise Corrupt("index", "ranks do not follow the containers")
+        first, offset, rank = 0, 0, 0
+        while first < len(cards):
+            last = max(first + 1, int(np.searchsorted(ends, rank + _CHUNK_KEYS, side="right")))
+            end = int(ends[last - 1])
+            if end - rank > 65536 * (last - first):
+                raise Corrupt("index", "a container holds too many keys")
             keys = np.empty(end - rank, np.uint64)
             offset = _decode(self.containers, self.data, first, last, rank, offset, keys)
             if offset < 0:
                 raise Corrupt("index", "a container is not in canonical form")
             yield rank, keys
-            first = last
+            first, rank = last, end
         if offset != len(self.data):
             raise Corrupt("index", "bytes left over behind the last container")
 

@@ -95,7 +95,10 @@ class Tables:
         """Decide n queries, each array uint64[n]: IMEI key (0 = none), MSISDN (0), IMSI code (0).
 
         Times are Unix seconds UTC. ``counts`` uint64[CODES, 5] gains one at each (code, status).
+        Raises ValueError where the arrays are not of one length: the kernel looks at no bounds.
         """
+        if not len(imei) == len(msisdn) == len(imsi):
+            raise ValueError(f"{len(imei)} IMEIs, {len(msisdn)} numbers, {len(imsi)} IMSIs")
         rows = np.empty((len(imei), 4), np.uint8)
         valid_until = np.empty(len(imei), np.int64)
         _check(

@@ -39,7 +39,7 @@ from eir.core.generation import (
     spec_of,
 )
 from eir.core.imeiset import ImeiSet
-from eir.core.orders import Hold, Override, check_hold, check_override
+from eir.core.orders import Hold, Override, check_holds, check_overrides
 from eir.errors import Corrupt, EirError, Refused
 from eir.feed import sections
 from eir.feed.digest import Digest, of_section
@@ -101,22 +101,15 @@ class SnapshotWriter:
         return self.add(Section(name, deadlines.build(rows)))
 
     def add_overrides(self, rows: Iterable[Override]) -> int:
-        """Overrides in any order; one a pair. Raises Refused ``override-invalid`` or ``-twice``."""
-        unique: dict[tuple[int, int], Override] = {}
-        for row in rows:
-            check_override(row)
-            if (row.imei, row.msisdn) in unique:
-                raise Refused("override-twice", f"two overrides for IMEI {row.imei}, {row.msisdn}")
-            unique[row.imei, row.msisdn] = row
-        return self.add(Section("overrides", tuple(sorted(unique.values()))))
+        """Overrides in any order; one a pair. Raises Refused as ``check_overrides``."""
+        kept = tuple(sorted(rows))
+        check_overrides(kept)
+        return self.add(Section("overrides", kept))
 
     def add_holds(self, rows: Iterable[Hold]) -> int:
-        """Holds in any order, at most 64. Raises Refused ``hold-invalid`` or ``too-many-holds``."""
+        """Holds in any order, at most 64. Raises Refused as ``check_holds``."""
         kept = tuple(sorted(set(rows)))
-        for row in kept:
-            check_hold(row)
-        if len(kept) > limits.MAX_HOLDS:
-            raise Refused("too-many-holds", f"{len(kept)} holds; at most {limits.MAX_HOLDS}")
+        check_holds(kept)
         return self.add(Section("holds", kept))
 
     def add(self, section: Section) -> int:
@@ -131,11 +124,19 @@ class SnapshotWriter:
             raise Refused("section-twice", f"{section.name} was added before")
         if section.name.startswith(BLACK) and not _id_fits(section.reason_id):
             raise Refused("reason-id", f"{section.name}: {section.reason_id} is no reason's id")
+        for other in self._sections.values():
+            if section.reason_id and other.reason_id == section.reason_id:
+                raise Refused(
+                    "reason-id", f"{section.name} and {other.name} have the id {other.reason_id}"
+                )
         self._sections[section.name] = section
         return section.items
 
     def write(self, path: Path) -> SnapshotFacts:
-        """Write, fsync, and make read-only a new file; the folder's own fsync is the depot's."""
+        """Write, fsync, and make read-only a new file; the folder's own fsync is the depot's.
+
+        Raises ValueError where an item is no IMEI, number or IMSI, before anything is written.
+        """
         kept = {
             name: self._sections[name] for name in sorted(self._sections) if name != BLACK_UNION
         }
@@ -201,6 +202,8 @@ def _verify_content(generation: Generation) -> None:
             digest = of_section(section)
         except Corrupt as error:
             raise Corrupt(name, f"{error.section}: {error.detail}") from error
+        except ValueError as error:
+            raise Corrupt(name, str(error)) from error
         if name != BLACK_UNION:
             total += digest
     if str(total) != generation.digest:
@@ -372,6 +375,8 @@ def _read_header(packed: bytes) -> tuple[SnapshotHead, str, list[_Entry]]:
         )
         _check_head(head)
         entries = [_entry_of(*row) for row in fields["sections"]]
+        for entry in entries:
+            _check_entry(head, entry)
         if _pack_header(head, fields["digest"], entries) != packed:
             raise Corrupt("header", "is not in canonical form")
     except Corrupt:
@@ -379,11 +384,12 @@ def _read_header(packed: bytes) -> tuple[SnapshotHead, str, list[_Entry]]:
     except (EirError, msgpack.UnpackException, ValueError, TypeError, KeyError, IndexError,
             AttributeError, OverflowError) as error:  # fmt: skip
         raise Corrupt("header", f"malformed: {error}") from error
-    for entry in entries:
-        _check_entry(head, entry)
-    names = [entry.name for entry in entries if entry.name != BLACK_UNION]
-    if names != sorted(set(names)) or [e.name for e in entries].count(BLACK_UNION) > 1:
+    names = [entry.name for entry in entries]
+    if names != sorted(set(names), key=lambda name: (name == BLACK_UNION, name)):
         raise Corrupt("header", "section names are out of order or repeated")
+    ids = [entry.reason_id for entry in entries if entry.reason_id]
+    if len(set(ids)) != len(ids):
+        raise Corrupt("header", "two black lists have the same reason's id")
     return head, fields["digest"], entries
 
 
@@ -465,7 +471,7 @@ def _open_section(mapped: NDArray[np.uint8], entry: _Entry, *, trusted: bool) ->
     parts = {name: body[offset : offset + length] for name, offset, length in entry.parts}
     content: Content = sections.content_of(entry.kind, parts, base=entry.base, items=entry.items)
     section = Section(entry.name, content, entry.reason_id)
-    if list(sections.parts_of(content)) != list(parts):
+    if list(sections.parts_of(content)) != [name for name, _, _ in entry.parts]:
         raise Corrupt("header", "parts are missing, too many or out of order")
     if section.items != entry.items:
         raise Corrupt("header", f"the header counts {entry.items} items, it holds {section.items}")

@@ -14,7 +14,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from eir.core.generation import Section
+from eir.core.generation import Section, check_ranges, check_rows
 from eir.core.jit import compiled
 from eir.core.orders import Hold, Override
 
@@ -53,9 +53,13 @@ def of_rows(section: str, words: U64, *, form: str = "") -> Digest:
 
 
 def of_section(section: Section) -> Digest:
-    """Of all items of a section; reading them checks their structure: raises Corrupt."""
+    """Of all items of a section. Reading them checks them: raises Corrupt where their structure
+    is broken, ValueError where one is no IMEI, number or IMSI.
+    """
     total = sum((of_order(section.name, row) for row in section.orders), Digest())
+    check_ranges(section.name, section.ranges)
     for rows in section.rows():
+        check_rows(section.name, rows)
         total += of_rows(section.name, rows)
     return total + of_rows(section.name, section.ranges, form="range")
 

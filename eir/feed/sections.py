@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from eir import limits
 from eir.core import generation, imeiset
 from eir.core.deadlines import DeadlineTable
 from eir.core.generation import Content
 from eir.core.imeiset import ImeiSet
-from eir.core.orders import Hold, Override, check_hold, check_override
+from eir.core.orders import Hold, Override, check_holds, check_overrides
 from eir.core.pairtable import PairTable
 from eir.core.rankindex import RankIndex
 from eir.errors import Corrupt, Refused
@@ -96,38 +95,42 @@ def _open_deadlines(parts: Mapping[str, Bytes], base: int, items: int) -> Conten
     )
 
 
-def _rows_of(parts: Mapping[str, Bytes], make: Callable[[list[object]], Row]) -> tuple[Row, ...]:
-    packed = parts["rows"].tobytes()
-    reader = msgpack.Unpacker(max_buffer_size=max(len(packed), 1), use_list=True)
-    reader.feed(packed)
-    try:
-        rows = tuple(make(fields) for fields in reader)
-    except (Refused, TypeError, ValueError, msgpack.UnpackException) as error:
-        raise Corrupt("rows", f"an override or hold is malformed: {error}") from error
-    if b"".join(encode_order(row) for row in rows) != packed or list(rows) != sorted(set(rows)):
-        raise Corrupt("rows", "overrides or holds are not in canonical form")
-    if len(rows) > limits.MAX_OVERRIDES:
-        raise Corrupt("rows", "too many overrides or holds")
-    return rows
+def _open_overrides(parts: Mapping[str, Bytes], base: int, items: int) -> Content:
+    return _rows_of(parts["rows"].tobytes(), _override, check_overrides)
+
+
+def _open_holds(parts: Mapping[str, Bytes], base: int, items: int) -> Content:
+    return _rows_of(parts["rows"].tobytes(), _hold, check_holds)
 
 
 def _override(fields: list[object]) -> Override:
-    row = Override(*fields)  # type: ignore[arg-type]
-    check_override(row)
-    return row
+    return Override(*fields)  # type: ignore[arg-type]
 
 
 def _hold(fields: list[object]) -> Hold:
     until, tacs, *others = fields
-    row = Hold(until, tuple(tacs), *others)  # type: ignore[arg-type]
-    check_hold(row)
-    return row
+    return Hold(until, tuple(tacs), *others)  # type: ignore[arg-type]
+
+
+def _rows_of(
+    packed: bytes, make: Callable[[list[object]], Row], check: Callable[[Sequence[Row]], None]
+) -> tuple[Row, ...]:
+    reader = msgpack.Unpacker(max_buffer_size=max(len(packed), 1), use_list=True)
+    reader.feed(packed)
+    try:
+        rows = tuple(make(fields) for fields in reader)
+        check(rows)
+    except (Refused, TypeError, ValueError, msgpack.UnpackException) as error:
+        raise Corrupt("rows", f"an override or hold is malformed: {error}") from error
+    if b"".join(encode_order(row) for row in rows) != packed or list(rows) != sorted(set(rows)):
+        raise Corrupt("rows", "overrides or holds are not in canonical form")
+    return rows
 
 
 _OPENERS: Mapping[str, Callable[[Mapping[str, Bytes], int, int], Content]] = {
     generation.LIST: _open_list,
     generation.PAIRS: _open_pairs,
     generation.DEADLINES: _open_deadlines,
-    generation.OVERRIDES: lambda parts, base, items: _rows_of(parts, _override),
-    generation.HOLDS: lambda parts, base, items: _rows_of(parts, _hold),
+    generation.OVERRIDES: _open_overrides,
+    generation.HOLDS: _open_holds,
 }
