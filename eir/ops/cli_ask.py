@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from eir.client.node import ClientTls, NodeClient
 from eir.core.imei import ImeiKey, digits15, key_from_typed, masked
 from eir.core.policy import Status
-from eir.core.subscriber import imsi_from_typed, imsi_text, msisdn_from_typed
+from eir.core.subscriber import ImsiCode, imsi_from_typed, imsi_text, msisdn_from_typed
 from eir.errors import Refused
 from eir.ops import console
 from eir.ops.config import Config, load_config
@@ -101,7 +101,7 @@ def explain(
     facts.add_row("device", digits15(ImeiKey(reply.imei14)) if reply.imei14 else "not an IMEI")
     facts.add_row("number", str(reply.msisdn or "none known"))
     if reply.imsi:
-        facts.add_row("IMSI", imsi_text(reply.imsi))
+        facts.add_row("IMSI", imsi_text(ImsiCode(reply.imsi)))
     facts.add_row("facts", "; ".join(reply.facts) or "none")
     facts.add_row("black lists", ", ".join(reply.black) or "none")
     if reply.HasField("deadline"):

@@ -1,4 +1,4 @@
-"""How the command line speaks: tables and bars for people, JSON for machines, exit codes for both."""
+"""How the command line speaks: tables and bars for people, JSON for machines, exit codes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def table(*headings: str, title: str = "") -> Table:
 
 @contextmanager
 def progress_bar(description: str, *, hidden: bool = False) -> Iterator[tuple[Progress, TaskID]]:
-    """A bar on standard error, with counts, rate's text field ``note``, elapsed and remaining time."""
+    """A bar on standard error: counts, the field ``note``, time elapsed and remaining."""
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

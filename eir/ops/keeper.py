@@ -19,7 +19,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import eir
-from eir.core import golden, policy
+from eir.core import policy
 from eir.core.explanation import Explanation, origin_of
 from eir.core.generation import OPERATOR, REGISTRY, Generation
 from eir.core.policy import Status
@@ -68,7 +68,6 @@ class Keeper:
         Raises Refused where the node can't start: the depot is in use, an address is taken.
         """
         with self._depot.held_by_keeper():
-            golden.verify_kernel()
             await self._take_up(self._config)
             self._holder.listen(lambda _: self._grpc.readiness_changed())
             async with contextlib.AsyncExitStack() as doors:
@@ -148,9 +147,9 @@ class Keeper:
 
     def _open(self, feed: str, served: Generation | None) -> Generation | None:
         kept = self._depot.kept(feed)
-        if served is not None and kept and kept[0].session == served.session:
-            if kept[0].serial == served.serial:
-                return served
+        newest = (kept[0].session, kept[0].serial) if kept else None
+        if served is not None and newest == (served.session, served.serial):
+            return served
         try:
             opened = self._depot.open_newest(feed)
         except Unavailable:
@@ -162,8 +161,8 @@ class Keeper:
                 ) from error
             self._damaged += (error,)
             return served
-        for error in opened.damaged:
-            _log.error("damaged, an older one serves: %s", error)
+        for damage in opened.damaged:
+            _log.error("damaged, an older one serves: %s", damage)
         self._damaged += opened.damaged
         return opened.generation
 

@@ -3,7 +3,7 @@
     depot/  0700
       manifest.json        per feed, newest first: what is kept, with hash and digest
       snapshots/           <feed>-<serial>-<random>.snap, 0444, never rewritten
-      scratch/             <pid>-<random>: being built; swept when its process is gone
+      scratch/             <pid>-<random>/: being built; swept when its process is gone
       keeper.lock          held by the one node that serves from here
       write.lock           held while the manifest changes
 
@@ -19,6 +19,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,8 +86,10 @@ class Depot:
             yield
 
     def new_path(self) -> Path:
-        """A name in scratch/ under which to build a file that ``adopt`` will take."""
-        return self._scratch / f"{os.getpid()}-{secrets.token_hex(8)}"
+        """A name in a folder of its own in scratch/, to build a file that ``adopt`` will take."""
+        folder = self._scratch / f"{os.getpid()}-{secrets.token_hex(8)}"
+        folder.mkdir(mode=0o700)
+        return folder / "snapshot"
 
     def adopt(
         self, facts: SnapshotFacts, head: SnapshotHead, *, keep: int = KEEP_GENERATIONS
@@ -110,6 +113,7 @@ class Depot:
             feeds[head.feed] = [kept, *feeds[head.feed]][: max(keep, 1)]
             self._write(feeds)
             self._prune(feeds)
+        shutil.rmtree(facts.path.parent, ignore_errors=True)
         return kept
 
     def kept(self, feed: str) -> tuple[Kept, ...]:
@@ -200,7 +204,7 @@ class Depot:
         for path in self._scratch.iterdir():
             owner = path.name.partition("-")[0]
             if not (owner.isdigit() and _alive(int(owner))):
-                path.unlink(missing_ok=True)
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _alive(pid: int) -> bool:

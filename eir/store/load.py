@@ -28,7 +28,7 @@ from eir.core.subscriber import ImsiCode, Numbering, imsi_text
 from eir.errors import Refused
 from eir.feed.codec import SnapshotFacts, SnapshotHead, SnapshotWriter
 from eir.store.importers import catalogue, plain, reading, streams
-from eir.store.importers.layout import Layout, layout_of
+from eir.store.importers.layout import layout_of
 from eir.store.importers.manifest import ListFile, Manifest, read_manifest
 from eir.store.importers.plain import Piece
 from eir.store.importers.scratch import Progress, Scratch, Tell
@@ -95,10 +95,12 @@ def load(
     progress: Tell | None = None,
     *,
     now: int | None = None,
+    reports: Path | None = None,
 ) -> LoadOutcome:
     """Build the snapshot that the manifest describes at ``out_path``, replacing a file there.
 
-    ``now``: Unix seconds, the snapshot's made_at. Raises Refused (docs/list-files.md lists the
+    ``now``: Unix seconds, the snapshot's made_at. ``reports``: the folder for the CSVs of rejects
+    and conflicts, which bear the manifest's name there; None puts them beside the snapshot. Raises Refused (docs/list-files.md lists the
     reasons); then ``out_path`` is as it was.
     """
     started = time.monotonic()
@@ -106,17 +108,18 @@ def load(
     manifest = read_manifest(manifest_path)
     if not out_path.parent.is_dir():
         raise Refused("scratch-unwritable", "no such folder", where=str(out_path.parent))
+    report = reports / manifest_path.stem if reports else out_path
     with Scratch(out_path.parent, numbering, manifest.timezone) as scratch:
         run = _Load(manifest, scratch, progress or (lambda _: None), made_at)
         found = run.survey()
         run.read(found)
-        rejects_path = _rejects_written(scratch, run.files, _beside(out_path, "rejects"))
+        rejects_path = _rejects_written(scratch, run.files, _beside(report, "rejects"))
         run.judge(rejects_path)
         head = SnapshotHead(manifest.feed, manifest.registry, str(uuid.uuid4()), 1, made_at)
         writer = SnapshotWriter(head)
         tallies = run.fill(writer)
         facts = writer.write(scratch.folder / "snapshot")
-        conflicts_path = _conflicts_written(tallies, scratch.folder, _beside(out_path, "conflicts"))
+        conflicts_path = _conflicts_written(tallies, scratch.folder, _beside(report, "conflicts"))
         os.replace(facts.path, out_path)
         _sync_folder(out_path.parent)
     return LoadOutcome(
@@ -330,8 +333,8 @@ def _second_line(piece: Piece) -> str:
     return lines[1].decode("utf-8", "replace")[:200] if len(lines) > 1 else ""
 
 
-def _beside(out_path: Path, what: str) -> Path:
-    return out_path.with_name(f"{out_path.name}.{what}.csv")
+def _beside(report: Path, what: str) -> Path:
+    return report.with_name(f"{report.name}.{what}.csv")
 
 
 def _rejects_written(scratch: Scratch, files: list[FileOutcome], path: Path) -> Path | None:

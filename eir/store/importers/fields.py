@@ -232,7 +232,7 @@ def _prefixed(prefix: str) -> str:
 
 
 def _seconds(year: int) -> int:
-    return int((datetime(year, 1, 1) - datetime(1970, 1, 1)).total_seconds())  # noqa: DTZ001
+    return int((datetime(year, 1, 1) - datetime(1970, 1, 1)).total_seconds())
 
 
 def _to_ascii(text: str, *, separators: bool) -> str:

@@ -123,7 +123,7 @@ class Scratch:
 def _require_extra() -> None:
     try:
         import duckdb  # noqa: F401
-        import pyarrow  # noqa: F401, ICN001
+        import pyarrow  # noqa: F401
     except ImportError as error:
         detail = f"reading list files needs {error.name}; type: pip install 'eir[load]'"
         raise Refused("extra-missing", detail) from error
