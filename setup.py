@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "eir/__init__.py").read_text()).group(1)
 
 EXTRAS = {
+    "n5g": ["granian>=2.7", "httpx[http2]>=0.28", "joserfc>=1.4"],
     "load": ["duckdb>=1.3", "pyarrow>=17"],
     "dev": [
         "coverage>=7.6",
@@ -20,8 +21,12 @@ EXTRAS = {
         "pytest>=8.3",
         "pytest-asyncio>=0.24",
         "pytest-benchmark>=5.1",
+        "openapi-spec-validator>=0.7",
+        "pyyaml>=6.0",
         "ruff>=0.9",
+        "schemathesis>=4.0",
         "types-protobuf>=5.29",
+        "types-PyYAML>=6.0",
         "grpc-stubs>=1.53",
     ],
 }
@@ -35,7 +40,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=find_packages(include=["eir", "eir.*"]),
-    package_data={"eir": ["py.typed"]},
+    package_data={"eir": ["py.typed", "doors/*.yaml"]},
     install_requires=[
         "grpcio>=1.85.1",
         "grpcio-health-checking>=1.85.1",

@@ -1,0 +1,169 @@
+"""N5g-eir under h2load: our door beside granian answering a constant, in turn, in one run.
+
+Prints one JSON line: requests a second of each, server CPU microseconds a request, and the median
+of the per-round ratios. The door's checker says WHITELISTED to all after ``--check-us`` of work a
+call, so the line measures the door with a check of a known price. Loopback only.
+
+    python bench/n5g_load.py [--rounds 7] [--requests 40000] [--check-us 10]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+PATH = "/n5g-eir-eic/v1/equipment-status?pei=imei-490154203237518&supi=imsi-001010000000001"
+TICKS = os.sysconf("SC_CLK_TCK")
+NAMES = ("constant", "door")
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One h2load run against one server."""
+
+    per_second: float
+    cpu_us: float
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--serve", choices=NAMES, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--requests", type=int, default=40_000)
+    parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--streams", type=int, default=32)
+    parser.add_argument("--check-us", type=float, default=10.0)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve, options.check_us)
+        return 0
+    if shutil.which("h2load") is None:
+        print("n5g_load: h2load is not installed (tests/peers/install-n5g.sh)", file=sys.stderr)
+        return 2
+    print(json.dumps(measure(options)))
+    return 0
+
+
+def measure(options: argparse.Namespace) -> dict[str, object]:
+    servers = {name: start(name, options.check_us) for name in NAMES}
+    shots: dict[str, list[Shot]] = {name: [] for name in NAMES}
+    try:
+        for name in NAMES:
+            shoot(*servers[name], options, requests=2_000)
+        for turn in range(options.rounds):
+            for name in NAMES if turn % 2 == 0 else reversed(NAMES):
+                shots[name].append(shoot(*servers[name], options, requests=options.requests))
+    finally:
+        for server, _ in servers.values():
+            server.terminate()
+            server.wait()
+    pairs = zip(shots["door"], shots["constant"], strict=True)
+    ratios = sorted(door.per_second / constant.per_second for door, constant in pairs)
+    line: dict[str, object] = {
+        "bench": "n5g_load",
+        "ratio": round(statistics.median(ratios), 3),
+        "ratio_range": [round(ratios[0], 3), round(ratios[-1], 3)],
+        "target": 0.7,
+    }
+    for name in NAMES:
+        line[f"{name}_per_s"] = round(statistics.median(s.per_second for s in shots[name]))
+        line[f"{name}_cpu_us"] = round(statistics.median(s.cpu_us for s in shots[name]), 1)
+    settings = ("check_us", "connections", "streams", "rounds", "requests")
+    return line | {key: getattr(options, key) for key in settings}
+
+
+def start(name: str, check_us: float) -> tuple[subprocess.Popen[str], int]:
+    command = [sys.executable, __file__, "--serve", name, "--check-us", str(check_us)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    return server, int(server.stdout.readline())
+
+
+def shoot(
+    server: subprocess.Popen[str], port: int, options: argparse.Namespace, *, requests: int
+) -> Shot:
+    before = cpu_seconds(server.pid)
+    load = ["-n", str(requests), "-c", str(options.connections), "-m", str(options.streams)]
+    done = subprocess.run(
+        ["h2load", *load, f"http://127.0.0.1:{port}{PATH}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    rate = re.search(r"finished in [^,]+, ([0-9.]+) req/s", done)
+    good = re.search(r"status codes: (\d+) 2xx", done)
+    if rate is None or good is None or int(good[1]) != requests:
+        raise SystemExit(f"n5g_load: not every request was answered 200:\n{done}")
+    return Shot(float(rate[1]), (cpu_seconds(server.pid) - before) / requests * 1e6)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def serve(name: str, check_us: float) -> None:
+    import uvloop
+
+    uvloop.run(serve_constant() if name == "constant" else serve_door(check_us))
+
+
+async def serve_constant() -> None:
+    """Granian embedded as our door embeds it, and nothing else."""
+    from eir.doors import n5g_door
+    from eir.doors.n5g_settings import N5gSettings
+
+    body, headers = b'{"status":"WHITELISTED"}', [("content-type", "application/json")]
+
+    async def app(_scope: object, proto: object) -> None:
+        proto.response_bytes(200, headers, body)
+
+    with n5g_door._claimed("127.0.0.1", 0) as claim:
+        port = claim.getsockname()[1]
+        serving = asyncio.create_task(n5g_door._server(N5gSettings(port=0), port, app).serve())
+        await n5g_door._listening(claim, serving)
+        print(port, flush=True)
+        await serving
+
+
+async def serve_door(check_us: float) -> None:
+    from eir.doors.n5g_door import N5gDoor
+    from eir.doors.n5g_settings import N5gSettings
+
+    door = N5gDoor(N5gSettings(port=0), PricedChecker(check_us))
+    await door.start()
+    print(door.port, flush=True)
+    await asyncio.Event().wait()
+
+
+class PricedChecker:
+    """WHITELISTED for all, after ``check_us`` microseconds of work a call."""
+
+    ready = True
+
+    def __init__(self, check_us: float) -> None:
+        self._seconds = check_us / 1e6
+
+    def check(self, imei, msisdn, imsi):
+        """Verdicts of a batch."""
+        end = time.perf_counter() + self._seconds
+        while time.perf_counter() < end:
+            pass
+        return SimpleNamespace(status=(imei >= 0).view("uint8"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
