@@ -69,8 +69,6 @@ class Checker(Protocol):
 
 
 class _Headers(Protocol):
-    def get(self, key: str) -> str | None: ...
-
     def get_all(self, key: str) -> list[str]: ...
 
 
@@ -198,9 +196,10 @@ class N5gDoor:
             return codec.problem_reply(refused)
         if path == codec.OPENAPI_PATH:
             return self._openapi
-        headers = scope.headers
-        if self._gate is not None and not self._gate.remembered(headers.get("authorization")):
-            return None
+        if self._gate is not None:
+            lines = scope.headers.get_all("authorization")
+            if len(lines) != 1 or not self._gate.remembered(lines[0]):
+                return None
         return _read(scope)
 
     async def _unauthorised(self, scope: Request) -> codec.Reply | None:

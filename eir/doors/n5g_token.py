@@ -36,6 +36,8 @@ _KEYS_TIMEOUT_S: Final = 5.0
 _MIN_RSA_BITS: Final = 2_048
 _KEY_OF: Final[Mapping[str, type[RSAKey] | type[ECKey]]] = {"RS256": RSAKey, "ES256": ECKey}
 
+_CLAIMS: Final = frozenset({"iss", "aud", "exp", "nbf", "iat", "scope"})
+
 PublicKey = RSAKey | ECKey
 KeyReader = Callable[[], Awaitable[bytes]]
 
@@ -259,7 +261,7 @@ def _said(error: Exception) -> str:
     claim = getattr(error, "claim", "")
     if name == "expired_token":
         return "it has expired"
-    if name in ("missing_claim", "invalid_claim") and claim in ("iss", "aud", "exp", "nbf", "iat"):
+    if name in ("missing_claim", "invalid_claim") and claim in _CLAIMS:
         return f"claim {claim} is missing" if name == "missing_claim" else f"claim {claim} is wrong"
     if name == "missing_claim":
         return "a claim is missing"

@@ -8,8 +8,8 @@ import socket
 
 import httpx
 import pytest
-
 from eir.core.policy import Status
+
 from eir.doors import n5g_codec as codec
 from eir.doors.n5g_door import N5gDoor
 from eir.doors.n5g_settings import N5gSettings
@@ -251,12 +251,11 @@ async def test_two_doors_share_a_port_and_a_stranger_s_port_is_refused(open_door
 
 
 async def test_stop_ends_listening_even_with_a_connection_open(open_door):
-    async with h2_client() as client:
-        async with open_door() as (door, url):
-            assert (await client.get(url + codec.RESOURCE_PATH + WHITE)).status_code == 200
-            await door.stop()
-            with pytest.raises(OSError, match="refused|failed"):
-                await asyncio.open_connection("127.0.0.1", door.port)
+    async with h2_client() as client, open_door() as (door, url):
+        assert (await client.get(url + codec.RESOURCE_PATH + WHITE)).status_code == 200
+        await door.stop()
+        with pytest.raises(OSError, match=r"refused|failed"):
+            await asyncio.open_connection("127.0.0.1", door.port)
 
 
 async def test_the_host_s_logging_is_left_alone(open_door):
