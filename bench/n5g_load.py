@@ -1,10 +1,11 @@
 """N5g-eir under h2load: our door beside granian answering a constant, in turn, in one run.
 
 Prints one JSON line: requests a second of each, server CPU microseconds a request, and the median
-of the per-round ratios. The door's checker says WHITELISTED to all after ``--check-us`` of work a
-call, so the line measures the door with a check of a known price. Loopback only.
+of the per-round ratios. The door decides in full on ``--devices`` (half of them bound, one in a
+hundred black); 0 gives it a checker that says WHITELISTED to all. Both get the same mix of bound,
+white, black and unknown devices, with the subscriber's number. Loopback only.
 
-    python bench/n5g_load.py [--rounds 7] [--requests 40000] [--check-us 10]
+    python bench/n5g_load.py [--rounds 7] [--requests 40000] [--devices 1000000]
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-PATH = "/n5g-eir-eic/v1/equipment-status?pei=imei-490154203237518&supi=imsi-001010000000001"
+PATH = "/n5g-eir-eic/v1/equipment-status"
+FIRST_NUMBER = 989_120_000_000
 TICKS = os.sysconf("SC_CLK_TCK")
 NAMES = ("constant", "door")
 
@@ -45,10 +51,10 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=40_000)
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--streams", type=int, default=32)
-    parser.add_argument("--check-us", type=float, default=10.0)
+    parser.add_argument("--devices", type=int, default=1_000_000)
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve, options.check_us)
+        serve(options.serve, options.devices)
         return 0
     if shutil.which("h2load") is None:
         print("n5g_load: h2load is not installed (tests/peers/install-n5g.sh)", file=sys.stderr)
@@ -58,14 +64,22 @@ def main() -> int:
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
-    servers = {name: start(name, options.check_us) for name in NAMES}
+    with tempfile.TemporaryDirectory() as folder:
+        uris = Path(folder) / "paths.txt"
+        uris.write_text("".join(f"{PATH}?{query}\n" for query in queries(options.devices)))
+        return measured(options, uris)
+
+
+def measured(options: argparse.Namespace, uris: Path) -> dict[str, object]:
+    servers = {name: start(name, options.devices) for name in NAMES}
     shots: dict[str, list[Shot]] = {name: [] for name in NAMES}
     try:
         for name in NAMES:
-            shoot(*servers[name], options, requests=2_000)
+            shoot(*servers[name], options, uris, requests=2_000)
         for turn in range(options.rounds):
             for name in NAMES if turn % 2 == 0 else reversed(NAMES):
-                shots[name].append(shoot(*servers[name], options, requests=options.requests))
+                shot = shoot(*servers[name], options, uris, requests=options.requests)
+                shots[name].append(shot)
     finally:
         for server, _ in servers.values():
             server.terminate()
@@ -81,24 +95,29 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     for name in NAMES:
         line[f"{name}_per_s"] = round(statistics.median(s.per_second for s in shots[name]))
         line[f"{name}_cpu_us"] = round(statistics.median(s.cpu_us for s in shots[name]), 1)
-    settings = ("check_us", "connections", "streams", "rounds", "requests")
+    settings = ("devices", "connections", "streams", "rounds", "requests")
     return line | {key: getattr(options, key) for key in settings}
 
 
-def start(name: str, check_us: float) -> tuple[subprocess.Popen[str], int]:
-    command = [sys.executable, __file__, "--serve", name, "--check-us", str(check_us)]
+def start(name: str, devices: int) -> tuple[subprocess.Popen[str], int]:
+    command = [sys.executable, __file__, "--serve", name, "--devices", str(devices)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     return server, int(server.stdout.readline())
 
 
 def shoot(
-    server: subprocess.Popen[str], port: int, options: argparse.Namespace, *, requests: int
+    server: subprocess.Popen[str],
+    port: int,
+    options: argparse.Namespace,
+    uris: Path,
+    *,
+    requests: int,
 ) -> Shot:
     before = cpu_seconds(server.pid)
     load = ["-n", str(requests), "-c", str(options.connections), "-m", str(options.streams)]
     done = subprocess.run(
-        ["h2load", *load, f"http://127.0.0.1:{port}{PATH}"],
+        ["h2load", *load, f"--base-uri=http://127.0.0.1:{port}", f"--input-file={uris}"],
         capture_output=True,
         text=True,
         check=True,
@@ -115,10 +134,10 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def serve(name: str, check_us: float) -> None:
+def serve(name: str, devices: int) -> None:
     import uvloop
 
-    uvloop.run(serve_constant() if name == "constant" else serve_door(check_us))
+    uvloop.run(serve_constant() if name == "constant" else serve_door(devices))
 
 
 async def serve_constant() -> None:
@@ -139,30 +158,74 @@ async def serve_constant() -> None:
         await serving
 
 
-async def serve_door(check_us: float) -> None:
+async def serve_door(devices: int) -> None:
     from eir.doors.n5g_door import N5gDoor
     from eir.doors.n5g_settings import N5gSettings
 
-    door = N5gDoor(N5gSettings(port=0), PricedChecker(check_us))
+    checker = real_checker(devices) if devices else ConstantChecker()
+    one = np.ones(1, np.uint64)
+    checker.check(one, one, one)
+    door = N5gDoor(N5gSettings(port=0), checker)
     await door.start()
     print(door.port, flush=True)
     await asyncio.Event().wait()
 
 
-class PricedChecker:
-    """WHITELISTED for all, after ``check_us`` microseconds of work a call."""
+class ConstantChecker:
+    """WHITELISTED for all, at no price."""
 
     ready = True
 
-    def __init__(self, check_us: float) -> None:
-        self._seconds = check_us / 1e6
-
     def check(self, imei, msisdn, imsi):
         """Verdicts of a batch."""
-        end = time.perf_counter() + self._seconds
-        while time.perf_counter() < end:
-            pass
-        return SimpleNamespace(status=(imei >= 0).view("uint8"))
+        return SimpleNamespace(status=(imei >= 0).view(np.uint8))
+
+
+def white(devices: int):
+    """IMEI keys, clustered by TAC, the same in every run: uint64, sorted, unique."""
+    random = np.random.default_rng(5)
+    tacs = 35_000_000 + random.integers(0, max(devices // 2_500, 1), devices, dtype=np.uint64)
+    serials = random.integers(0, 1_000_000, devices, dtype=np.uint64)
+    return np.unique(tacs * np.uint64(1_000_000) + serials)
+
+
+def queries(devices: int) -> list[str]:
+    """1,024 questions: bound, white, black and unknown devices in turn, each with a number."""
+    keys = white(devices) if devices else np.arange(1, 200_001, dtype=np.uint64)
+    picks = np.random.default_rng(6).integers(0, len(keys) // 200, 1_024) * 200
+    lines = []
+    for at, pick in enumerate(picks.tolist()):
+        place = pick + (2, 1, 0, 2)[at % 4]
+        key = int(keys[place]) + (10**13 if at % 4 == 3 else 0)
+        number = FIRST_NUMBER + place // 2
+        lines.append(f"pei=imei-{key:014d}0&gpsi=msisdn-{number}")
+    return lines
+
+
+def real_checker(devices: int):
+    """A checker on one registry snapshot in memory: white, black.stolen and bindings."""
+    from eir.core.policy import Policy
+    from eir.core.tables import Tables
+    from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
+    from eir.serve.checker import Checker
+    from eir.serve.holder import Holder, Serving
+
+    keys, now = white(devices), int(time.time())
+    head = SnapshotHead(
+        feed="registry", registry_id="bench", session=str(uuid.UUID(int=1)), serial=1, made_at=now
+    )
+    writer = SnapshotWriter(head)
+    writer.add_list("white", [keys])
+    writer.add_list("black.stolen", [keys[::100]], reason_id=256)
+    bound = keys[::2]
+    numbers = np.uint64(FIRST_NUMBER) + np.arange(len(bound), dtype=np.uint64)
+    writer.add_pairs("bindings", [(bound, numbers)])
+    with tempfile.TemporaryDirectory() as folder:
+        writer.write(Path(folder) / "snapshot")
+        registry = open_snapshot(Path(folder) / "snapshot")
+    holder = Holder()
+    holder.swap(Serving(Tables(registry, None, Policy()), now))
+    return Checker(holder)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ UUID = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 
 @dataclass
 class SmallNrf:
-    """Keeps profiles as the standard says; speaks HTTP/2 by prior knowledge; can be made to fail."""
+    """Keeps profiles as the standard says, over HTTP/2 by prior knowledge; can be made to fail."""
 
     heartbeat_s: int = 1
     fail_next: list[int] = field(default_factory=list)

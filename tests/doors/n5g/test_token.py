@@ -300,26 +300,26 @@ async def test_keys_from_a_file_at_the_door(open_door, tmp_path, checker):
     path.write_bytes(jwks(EC_KEY))
     oauth2 = OAuth2Settings(keys=str(path), issuers=("nrf-1",))
     good = token(exp=int(time.time()) + 60)
-    async with open_door(oauth2=oauth2, instance_id=UUID) as (_door, url):
-        async with httpx.AsyncClient(http1=False, http2=True) as client:
+    client = httpx.AsyncClient(http1=False, http2=True)
+    async with client, open_door(oauth2=oauth2, instance_id=UUID) as (_, url):
 
-            async def status(*headers: str) -> httpx.Response:
-                lines = [("authorization", header) for header in headers]
-                return await client.get(url + WHITE, headers=lines)
+        async def status(*headers: str) -> httpx.Response:
+            lines = [("authorization", header) for header in headers]
+            return await client.get(url + WHITE, headers=lines)
 
-            none = await status()
-            assert (none.status_code, none.json()["title"]) == (401, "Unauthorized")
-            assert none.headers["www-authenticate"] == 'Bearer realm="n5g-eir-eic"'
-            for _ in range(2):
-                answer = await status(f"Bearer {good}")
-                assert (answer.status_code, answer.json()) == (200, {"status": "WHITELISTED"})
-            twice = await status(f"Bearer {good}", f"Bearer {good}x")
-            assert twice.status_code == 401
-            narrow = await status(f"Bearer {token(scope='x', exp=int(time.time()) + 60)}")
-            assert narrow.status_code == 403
-            assert "insufficient_scope" in narrow.headers["www-authenticate"]
-            assert (await client.get(url + OPENAPI_PATH)).status_code == 200
-            assert (await client.get(url + "/else")).status_code == 404
+        none = await status()
+        assert (none.status_code, none.json()["title"]) == (401, "Unauthorized")
+        assert none.headers["www-authenticate"] == 'Bearer realm="n5g-eir-eic"'
+        for _ in range(2):
+            answer = await status(f"Bearer {good}")
+            assert (answer.status_code, answer.json()) == (200, {"status": "WHITELISTED"})
+        twice = await status(f"Bearer {good}", f"Bearer {good}x")
+        assert twice.status_code == 401
+        narrow = await status(f"Bearer {token(scope='x', exp=int(time.time()) + 60)}")
+        assert narrow.status_code == 403
+        assert "insufficient_scope" in narrow.headers["www-authenticate"]
+        assert (await client.get(url + OPENAPI_PATH)).status_code == 200
+        assert (await client.get(url + "/else")).status_code == 404
     assert sum(map(len, checker.batches)) == 2
 
 
@@ -335,10 +335,10 @@ async def test_keys_from_a_url(open_door, tmp_path):
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     oauth2 = OAuth2Settings(keys=f"http://127.0.0.1:{port}/jwks", issuers=("nrf-1",))
-    async with server, open_door(oauth2=oauth2) as (_, url):
-        async with httpx.AsyncClient(http1=False, http2=True) as client:
-            good = {"authorization": f"Bearer {token(exp=int(time.time()) + 60)}"}
-            assert (await client.get(url + WHITE, headers=good)).status_code == 200
+    client = httpx.AsyncClient(http1=False, http2=True)
+    async with server, client, open_door(oauth2=oauth2) as (_, url):
+        good = {"authorization": f"Bearer {token(exp=int(time.time()) + 60)}"}
+        assert (await client.get(url + WHITE, headers=good)).status_code == 200
     assert asked == [b"/jwks"]
 
 
