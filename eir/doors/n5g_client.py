@@ -24,14 +24,14 @@ def open_client(
 ) -> httpx.AsyncClient:
     """A client that verifies servers by ``ca`` (None: the system's) and shows our certificate.
 
-    ``http1`` lets a server of token keys be a plain web server. Raises Refused ``tls-files``.
+    ``http1`` lets a server of token keys be a plain web server. Raises Refused ``tls-unusable``.
     """
     try:
         context = ssl.create_default_context(cafile=str(ca) if ca else None)
         if certificate and key:
             context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        raise Refused("tls-files", f"certificate, key or CA cannot be loaded: {error}") from error
+        raise Refused("tls-unusable", f"certificate, key or CA cannot be loaded: {error}") from error
     return httpx.AsyncClient(
         http1=http1, http2=True, verify=context, timeout=timeout_s, trust_env=False
     )

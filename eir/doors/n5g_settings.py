@@ -135,7 +135,7 @@ class N5gSettings:
             raise Refused("n5g-instance-id", "NRF registration needs an instance_id")
         if self.tls is None and self.plaintext != "accepted" and not _is_loopback(self.host):
             raise Refused(
-                "plaintext-not-accepted",
+                "listen-plaintext",
                 f'{self.host} is no loopback address: set tls, or plaintext = "accepted"',
             )
 

@@ -5,11 +5,12 @@ import json
 import logging
 import re
 import socket
+from contextlib import suppress
 
 import httpx
 import pytest
-from eir.core.policy import Status
 
+from eir.core.policy import Status
 from eir.doors import n5g_codec as codec
 from eir.doors.n5g_door import N5gDoor
 from eir.doors.n5g_settings import N5gSettings
@@ -96,10 +97,15 @@ async def test_head_has_the_status_and_no_body(open_door):
             assert (answer.status_code, answer.content) == (405, b"")
 
 
-async def test_a_body_behind_a_get_is_ignored(open_door):
+async def test_a_body_is_not_read_and_harms_nobody(open_door, checker):
     async with open_door() as (_, url):
-        answer = await get(url, codec.RESOURCE_PATH + WHITE, content=b"x" * 200_000)
-    assert answer.status_code == 200
+        for _ in range(3):
+            # the stream may be reset once it is answered (RFC 9113 8.1): some clients take it ill
+            with suppress(httpx.ProtocolError):
+                answer = await get(url, codec.RESOURCE_PATH + WHITE, content=b"x" * 200_000)
+                assert answer.status_code == 200
+        assert (await get(url, codec.RESOURCE_PATH + WHITE)).status_code == 200
+    assert sum(map(len, checker.batches)) == 4
 
 
 async def test_long_uris_are_414_and_long_headers_431(open_door, checker):

@@ -39,8 +39,8 @@ def test_what_may_be(settings):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: N5gSettings(host="0.0.0.0"), "plaintext-not-accepted"),
-        (lambda: N5gSettings(host="eir.example.org"), "plaintext-not-accepted"),
+        (lambda: N5gSettings(host="0.0.0.0"), "listen-plaintext"),
+        (lambda: N5gSettings(host="eir.example.org"), "listen-plaintext"),
         (lambda: N5gSettings(unknown="404"), "n5g-unknown-answer"),
         (lambda: N5gSettings(port=65_536), "n5g-port"),
         (lambda: N5gSettings(max_gathered=0), "n5g-limits"),

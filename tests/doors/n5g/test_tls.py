@@ -57,4 +57,4 @@ def test_a_client_whose_files_do_not_load_is_refused(tmp_path):
     (tmp_path / "no.pem").write_text("no certificate")
     with pytest.raises(Refused) as refused:
         open_client(timeout_s=1, ca=tmp_path / "no.pem")
-    assert refused.value.reason == "tls-files"
+    assert refused.value.reason == "tls-unusable"
