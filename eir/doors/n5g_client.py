@@ -31,7 +31,7 @@ def open_client(
         if certificate and key:
             context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        raise Refused("tls-unusable", f"certificate, key or CA cannot be loaded: {error}") from error
+        raise Refused("tls-unusable", f"a TLS file cannot be loaded: {error}") from error
     return httpx.AsyncClient(
         http1=http1, http2=True, verify=context, timeout=timeout_s, trust_env=False
     )

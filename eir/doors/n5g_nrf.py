@@ -66,7 +66,7 @@ class NrfRegistration:
         self.phase: Phase = "away"
 
     async def start(self) -> None:
-        """Begin in the background; raises Refused ``tls-unusable`` if our files cannot be loaded."""
+        """Begin in the background. Raises Refused ``tls-unusable`` for files that do not load."""
         client = open_client(
             timeout_s=self._settings.timeout_s,
             ca=self._settings.ca,
