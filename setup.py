@@ -10,6 +10,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "eir/__init__.py").read_tex
 
 EXTRAS = {
     "feed": ["obstore>=0.8"],
+    "n5g": ["granian>=2.7", "httpx[http2]>=0.28", "joserfc>=1.4"],
     "load": ["duckdb>=1.3", "pyarrow>=17"],
     "dev": [
         "coverage>=7.6",
@@ -21,8 +22,12 @@ EXTRAS = {
         "pytest>=8.3",
         "pytest-asyncio>=0.24",
         "pytest-benchmark>=5.1",
+        "openapi-spec-validator>=0.7",
+        "pyyaml>=6.0",
         "ruff>=0.9",
+        "schemathesis>=4.0",
         "types-protobuf>=5.29",
+        "types-PyYAML>=6.0",
         "grpc-stubs>=1.53",
     ],
 }
@@ -36,7 +41,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=find_packages(include=["eir", "eir.*"]),
-    package_data={"eir": ["py.typed"], "eir.wire.v1": ["*.pyi"]},
+    package_data={"eir": ["py.typed", "doors/*.yaml"], "eir.wire.v1": ["*.pyi"]},
     install_requires=[
         "cryptography>=44",
         "grpcio>=1.85.1",

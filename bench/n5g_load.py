@@ -1,0 +1,243 @@
+"""N5g-eir under h2load: our door beside granian answering a constant, in turn, in one run.
+
+Prints one JSON line: requests a second of each, server CPU microseconds a request, and the median
+of the per-round ratios; ``cpu_ratio`` is the steadier one where others share the cores. The door
+decides in full on ``--devices`` (half of them bound, one in a hundred black); 0 gives it a checker
+that says WHITELISTED to all. Both get the same mix of bound, white, black and unknown devices, with
+the subscriber's number. Loopback only.
+
+    python bench/n5g_load.py [--rounds 7] [--requests 40000] [--devices 1000000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+PATH = "/n5g-eir-eic/v1/equipment-status"
+FIRST_NUMBER = 989_120_000_000
+TICKS = os.sysconf("SC_CLK_TCK")
+NAMES = ("constant", "door")
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One h2load run against one server."""
+
+    per_second: float
+    cpu_us: float
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--serve", choices=NAMES, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--requests", type=int, default=40_000)
+    parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--streams", type=int, default=32)
+    parser.add_argument("--devices", type=int, default=1_000_000)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve, options.devices)
+        return 0
+    if shutil.which("h2load") is None:
+        print("n5g_load: h2load is not installed (tests/peers/install-n5g.sh)", file=sys.stderr)
+        return 2
+    print(json.dumps(measure(options)))
+    return 0
+
+
+def measure(options: argparse.Namespace) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as folder:
+        uris = Path(folder) / "paths.txt"
+        uris.write_text("".join(f"{PATH}?{query}\n" for query in queries(options.devices)))
+        return measured(options, uris)
+
+
+def measured(options: argparse.Namespace, uris: Path) -> dict[str, object]:
+    servers = {name: start(name, options.devices) for name in NAMES}
+    shots: dict[str, list[Shot]] = {name: [] for name in NAMES}
+    try:
+        for name in NAMES:
+            shoot(*servers[name], options, uris, requests=2_000)
+        for turn in range(options.rounds):
+            for name in NAMES if turn % 2 == 0 else reversed(NAMES):
+                shot = shoot(*servers[name], options, uris, requests=options.requests)
+                shots[name].append(shot)
+    finally:
+        for server, _ in servers.values():
+            server.terminate()
+            server.wait()
+    pairs = zip(shots["door"], shots["constant"], strict=True)
+    ratios = sorted(door.per_second / constant.per_second for door, constant in pairs)
+    line: dict[str, object] = {
+        "bench": "n5g_load",
+        "ratio": round(statistics.median(ratios), 3),
+        "ratio_range": [round(ratios[0], 3), round(ratios[-1], 3)],
+        "target": 0.7,
+    }
+    for name in NAMES:
+        line[f"{name}_per_s"] = round(statistics.median(s.per_second for s in shots[name]))
+        line[f"{name}_cpu_us"] = round(statistics.median(s.cpu_us for s in shots[name]), 1)
+    line["cpu_ratio"] = round(float(line["constant_cpu_us"]) / float(line["door_cpu_us"]), 3)
+    settings = ("devices", "connections", "streams", "rounds", "requests")
+    return line | {key: getattr(options, key) for key in settings}
+
+
+def start(name: str, devices: int) -> tuple[subprocess.Popen[str], int]:
+    command = [sys.executable, __file__, "--serve", name, "--devices", str(devices)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    return server, int(server.stdout.readline())
+
+
+def shoot(
+    server: subprocess.Popen[str],
+    port: int,
+    options: argparse.Namespace,
+    uris: Path,
+    *,
+    requests: int,
+) -> Shot:
+    before = cpu_seconds(server.pid)
+    load = ["-n", str(requests), "-c", str(options.connections), "-m", str(options.streams)]
+    done = subprocess.run(
+        ["h2load", *load, f"--base-uri=http://127.0.0.1:{port}", f"--input-file={uris}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    rate = re.search(r"finished in [^,]+, ([0-9.]+) req/s", done)
+    good = re.search(r"status codes: (\d+) 2xx", done)
+    if rate is None or good is None or int(good[1]) != requests:
+        raise SystemExit(f"n5g_load: not every request was answered 200:\n{done}")
+    return Shot(float(rate[1]), (cpu_seconds(server.pid) - before) / requests * 1e6)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def serve(name: str, devices: int) -> None:
+    import uvloop
+
+    uvloop.run(serve_constant() if name == "constant" else serve_door(devices))
+
+
+async def serve_constant() -> None:
+    """Granian embedded as our door embeds it, and nothing else."""
+    from eir.doors import n5g_door
+    from eir.doors.n5g_settings import N5gSettings
+
+    body, headers = b'{"status":"WHITELISTED"}', [("content-type", "application/json")]
+
+    async def app(_scope: object, proto: object) -> None:
+        proto.response_bytes(200, headers, body)
+
+    with n5g_door._claimed("127.0.0.1", 0) as claim:
+        port = claim.getsockname()[1]
+        serving = asyncio.create_task(n5g_door._server(N5gSettings(port=0), port, app).serve())
+        await n5g_door._listening(claim, serving)
+        settle()
+        print(port, flush=True)
+        await serving
+
+
+async def serve_door(devices: int) -> None:
+    from eir.doors.n5g_door import N5gDoor
+    from eir.doors.n5g_settings import N5gSettings
+
+    checker = real_checker(devices) if devices else ConstantChecker()
+    one = np.ones(1, np.uint64)
+    checker.check(one, one, one)
+    door = N5gDoor(N5gSettings(port=0), checker)
+    await door.start()
+    settle()
+    print(door.port, flush=True)
+    await asyncio.Event().wait()
+
+
+def settle() -> None:
+    """Keep the collector off what lives as long as the server, as a serving process would."""
+    gc.collect()
+    gc.freeze()
+
+
+class ConstantChecker:
+    """WHITELISTED for all, at no price."""
+
+    ready = True
+
+    def check(self, imei, msisdn, imsi):
+        """Verdicts of a batch."""
+        return SimpleNamespace(status=(imei >= 0).view(np.uint8))
+
+
+def white(devices: int):
+    """IMEI keys, clustered by TAC, the same in every run: uint64, sorted, unique."""
+    random = np.random.default_rng(5)
+    tacs = 35_000_000 + random.integers(0, max(devices // 2_500, 1), devices, dtype=np.uint64)
+    serials = random.integers(0, 1_000_000, devices, dtype=np.uint64)
+    return np.unique(tacs * np.uint64(1_000_000) + serials)
+
+
+def queries(devices: int) -> list[str]:
+    """1,024 questions: bound, white, black and unknown devices in turn, each with a number."""
+    keys = white(devices) if devices else np.arange(1, 200_001, dtype=np.uint64)
+    picks = np.random.default_rng(6).integers(0, len(keys) // 200, 1_024) * 200
+    lines = []
+    for at, pick in enumerate(picks.tolist()):
+        place = pick + (2, 1, 0, 2)[at % 4]
+        key = int(keys[place]) + (10**13 if at % 4 == 3 else 0)
+        number = FIRST_NUMBER + place // 2
+        lines.append(f"pei=imei-{key:014d}0&gpsi=msisdn-{number}")
+    return lines
+
+
+def real_checker(devices: int):
+    """A checker on one registry snapshot in memory: white, black.stolen and bindings."""
+    from eir.core.policy import Policy
+    from eir.core.tables import Tables
+    from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
+    from eir.serve.checker import Checker
+    from eir.serve.holder import Holder, Serving
+
+    keys, now = white(devices), int(time.time())
+    head = SnapshotHead(
+        feed="registry", registry_id="bench", session=str(uuid.UUID(int=1)), serial=1, made_at=now
+    )
+    writer = SnapshotWriter(head)
+    writer.add_list("white", [keys])
+    writer.add_list("black.stolen", [keys[::100]], reason_id=256)
+    bound = keys[::2]
+    numbers = np.uint64(FIRST_NUMBER) + np.arange(len(bound), dtype=np.uint64)
+    writer.add_pairs("bindings", [(bound, numbers)])
+    with tempfile.TemporaryDirectory() as folder:
+        writer.write(Path(folder) / "snapshot")
+        registry = open_snapshot(Path(folder) / "snapshot")
+    holder = Holder()
+    holder.swap(Serving(Tables(registry, None, Policy()), now))
+    return Checker(holder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
