@@ -14,6 +14,7 @@ from eir.errors import Refused, Unavailable
 from eir.wire.v1 import admin_pb2, admin_pb2_grpc, eligibility_pb2, eligibility_pb2_grpc
 
 Reply = TypeVar("Reply")
+ExplainReply = admin_pb2.ExplainReply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

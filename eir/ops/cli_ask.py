@@ -11,7 +11,7 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from eir.client.node import ClientTls, NodeClient
+from eir.client.node import ClientTls, ExplainReply, NodeClient
 from eir.core.imei import ImeiKey, digits15, key_from_typed, masked
 from eir.core.policy import Status
 from eir.core.subscriber import ImsiCode, imsi_from_typed, imsi_text, msisdn_from_typed
@@ -97,28 +97,7 @@ def explain(
     if as_json:
         console.print_json(_as_dict(reply))
         return
-    facts = console.table("", "")
-    facts.add_row("device", digits15(ImeiKey(reply.imei14)) if reply.imei14 else "not an IMEI")
-    facts.add_row("number", str(reply.msisdn or "none known"))
-    if reply.imsi:
-        facts.add_row("IMSI", imsi_text(ImsiCode(reply.imsi)))
-    facts.add_row("facts", "; ".join(reply.facts) or "none")
-    facts.add_row("black lists", ", ".join(reply.black) or "none")
-    if reply.HasField("deadline"):
-        facts.add_row("deadline", utc(reply.deadline))
-    facts.add_row("grace time", utc(reply.grace_time))
-    for origin in reply.origins:
-        facts.add_row(
-            origin.feed, f"{origin.registry_id} serial {origin.serial} ({origin.session})"
-        )
-    console.out.print(facts)
-    rules = console.table("row", "condition", "")
-    for rule in reply.rules:
-        rules.add_row(str(rule.row), rule.condition, rule.outcome)
-    console.out.print(rules)
-    decided = Status(reply.decided_status or reply.status).name
-    changed = f", decided {decided}, made milder by {reply.changed_by}" if reply.changed_by else ""
-    console.out.print(f"{Status(reply.status).name}: {reply.reason_name}{changed}")
+    _print_explanation(reply)
 
 
 def status(
@@ -168,6 +147,31 @@ def reload(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         return
     for change in changes or ["nothing had changed"]:
         console.out.print(change, markup=False)
+
+
+def _print_explanation(reply: ExplainReply) -> None:
+    facts = console.table("", "")
+    facts.add_row("device", digits15(ImeiKey(reply.imei14)) if reply.imei14 else "not an IMEI")
+    facts.add_row("number", str(reply.msisdn or "none known"))
+    if reply.imsi:
+        facts.add_row("IMSI", imsi_text(ImsiCode(reply.imsi)))
+    facts.add_row("facts", "; ".join(reply.facts) or "none")
+    facts.add_row("black lists", ", ".join(reply.black) or "none")
+    if reply.HasField("deadline"):
+        facts.add_row("deadline", utc(reply.deadline))
+    facts.add_row("grace time", utc(reply.grace_time))
+    for origin in reply.origins:
+        facts.add_row(
+            origin.feed, f"{origin.registry_id} serial {origin.serial} ({origin.session})"
+        )
+    console.out.print(facts)
+    rules = console.table("row", "condition", "")
+    for rule in reply.rules:
+        rules.add_row(str(rule.row), rule.condition, rule.outcome)
+    console.out.print(rules)
+    decided = Status(reply.decided_status or reply.status).name
+    changed = f", decided {decided}, made milder by {reply.changed_by}" if reply.changed_by else ""
+    console.out.print(f"{Status(reply.status).name}: {reply.reason_name}{changed}")
 
 
 def utc(seconds: int) -> str:
