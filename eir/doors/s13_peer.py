@@ -147,6 +147,11 @@ class Peer:
         """True once a Closed event was given: nothing more is read."""
         return self.phase is Phase.CLOSED
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Octets of an unfinished message kept: less than ``max_message_bytes``."""
+        return len(self._pending)
+
     def receive(self, octets: bytes, now: float) -> list[Event]:
         """Everything that follows from ``octets``, in the order of the messages."""
         if self.is_closed:
