@@ -29,11 +29,11 @@ main([Port | Imeis]) ->
     receive {diameter_event, mme, {up, _, _, _, _}} -> say("up", [])
     after 10000 -> say("no peer", []), halt(1) end,
     lists:foreach(fun(Imei) -> ask(Imei, []) end, Imeis),
-    ask(hd(Imeis), [{'Destination-Host', "hss.epc.example.org"}]),
+    ask(hd(Imeis), [{'Destination-Host', ["hss.epc.example.org"]}]),
     ask(hd(Imeis), [{'Destination-Realm', "elsewhere.example.org"}]),
-    ask(hd(Imeis), [{'Auth-Session-State', 7}]),
+    ask(hd(Imeis), [{'Terminal-Information', [{'IMEI', [""]}]}]),
     ask(hd(Imeis), [{'Terminal-Information', []}]),
-    ask(hd(Imeis), [{'MSISDN', <<16#89,16#19,16#21,16#43,16#65,16#f7>>}]),
+    ask(hd(Imeis), [{'MSISDN', [<<16#89,16#19,16#21,16#43,16#65,16#f7>>]}]),
     ask(hd(Imeis), [{'Proxy-Info', [[{'Proxy-Host', "p1"}, {'Proxy-State', "one"}],
                                     [{'Proxy-Host', "p2"}, {'Proxy-State', "two"}]]}]),
     case Imeis of
@@ -58,8 +58,8 @@ idle() ->
 ask(Imei, Changes) ->
     Session = diameter:session_id("mme.epc.example.org"),
     Ordinary = #{'Session-Id' => Session, 'Auth-Session-State' => 1,
-                 'Destination-Realm' => "epc.example.org", 'User-Name' => "432110123456789",
-                 'Terminal-Information' => [{'IMEI', Imei}, {'Software-Version', "07"}]},
+                 'Destination-Realm' => "epc.example.org", 'User-Name' => ["432110123456789"],
+                 'Terminal-Information' => [{'IMEI', [Imei]}, {'Software-Version', ["07"]}]},
     Request = maps:merge(Ordinary, maps:from_list(Changes)),
     case diameter:call(mme, s13, ['ECR' | Request], [{timeout, 10000}]) of
         {answer, Header, Message, Errors, Same} ->
