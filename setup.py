@@ -11,6 +11,8 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "eir/__init__.py").read_tex
 EXTRAS = {
     "feed": ["obstore>=0.8"],
     "n5g": ["granian>=2.7", "httpx[http2]>=0.28", "joserfc>=1.4"],
+    "fuzz": ["atheris>=3.0"],
+    "peers": ["python-diameter>=0.9,<0.10"],
     "load": ["duckdb>=1.3", "pyarrow>=17"],
     "dev": [
         "coverage>=7.6",
@@ -54,6 +56,7 @@ setup(
         "pyroaring>=1.0",
         "rich>=13.9",
         "typer>=0.15",
+        "uvloop>=0.21; sys_platform != 'win32'",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["eir = eir.ops.cli:main"]},
