@@ -35,7 +35,7 @@ from eir.doors.s13_peer import (
     Phase,
 )
 from eir.doors.s13_settings import S13Settings, TlsSettings
-from eir.errors import Unavailable
+from eir.errors import Refused, Unavailable
 
 log = logging.getLogger("eir.s13")
 
@@ -341,13 +341,16 @@ class _Connection(asyncio.Protocol):
 
 
 def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
-    """Raises OSError or ssl.SSLError when certificate, key or CA cannot be read."""
+    """Raises Refused (``tls-unusable``) when certificate, key or CA cannot be loaded."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(tls.certificate, tls.key)
-    if tls.client_ca is not None:
-        context.load_verify_locations(tls.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+        if tls.client_ca is not None:
+            context.load_verify_locations(tls.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as wrong:
+        raise Refused("tls-unusable", str(wrong), where=str(tls.certificate)) from wrong
     return context
 
 

@@ -130,9 +130,7 @@ MAX_KNOWN: Final = 256
 MAX_KNOWN_BYTES: Final = 255
 
 
-def read_ecr(  # noqa: C901 - one pass, without a call for each AVP
-    buffer: bytes, at: int, end: int, reading: Reading
-) -> Question | None:
+def read_ecr(buffer: bytes, at: int, end: int, reading: Reading) -> Question | None:
     """The Question in ``buffer[at:end]``, a framed message with command 324 and application S13.
 
     None for anything but the ordinary: then ``judge_ecr`` says what it is. What a peer says in

@@ -126,7 +126,7 @@ class S13Settings:
             raise Refused("s13-address", str(wrong), where="address") from wrong
         if self.tls is None and not loopback and self.plaintext != "accepted":
             raise Refused(
-                "plaintext-door",
+                "listen-plaintext",
                 f'{self.address} without TLS: set tls, or plaintext = "accepted"',
                 where="address",
             )

@@ -321,10 +321,16 @@ async def test_tls_names_the_peer_by_its_certificate(pki):
             await (await dial(door, ssl=nobody, server_hostname=talk.EIR)).ask(cer())
 
 
+def test_a_certificate_that_cannot_be_loaded_is_refused(tmp_path):
+    tls = TlsSettings(certificate=tmp_path / "none.pem", key=tmp_path / "none.key")
+    with pytest.raises(Refused, match="tls-unusable"):
+        S13Door(talk.settings(tls=tls), TableChecker())
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"address": "0.0.0.0"}, "plaintext-door"),
+        ({"address": "0.0.0.0"}, "listen-plaintext"),
         ({"address": "localhost"}, "s13-address"),
         ({"origin_host": "a b"}, "s13-identity"),
         ({"realms": ("",)}, "s13-identity"),
