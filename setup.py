@@ -11,7 +11,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "eir/__init__.py").read_tex
 EXTRAS = {
     "feed": ["obstore>=0.8"],
     "n5g": ["granian>=2.7", "httpx[http2]>=0.28", "joserfc>=1.4"],
-    "fuzz": ["atheris>=3.0"],
+    "fuzz": ["atheris>=3.0; sys_platform == 'linux' and python_version < '3.14'"],
     "peers": ["python-diameter>=0.9,<0.10"],
     "load": ["duckdb>=1.3", "pyarrow>=17"],
     "dev": [
