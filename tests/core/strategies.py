@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
@@ -68,4 +70,4 @@ def cut(draw: DrawFn, rows: int) -> list[slice]:
     """Slices that together are all rows; some may be empty."""
     places = draw(st.lists(st.integers(0, rows), max_size=6))
     ends = [0, *sorted(places), rows]
-    return [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(ends)]
