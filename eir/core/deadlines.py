@@ -42,6 +42,8 @@ class DeadlineTable:
         keys_seen = 0
         if len(self.starts) == 0 or int(self.starts[0]) != 0:
             raise Corrupt("starts", "the first row does not begin at 0")
+        if len(self.deadlines) != self.items:
+            raise Corrupt("deadlines", "not as many as numbers")
         for rank, keys in self.index.chunks():
             starts = self.starts[rank : rank + len(keys) + 1].astype(np.int64)
             if len(starts) != len(keys) + 1 or not bool((starts[1:] > starts[:-1]).all()):
@@ -56,8 +58,7 @@ class DeadlineTable:
                 raise Corrupt("numbers", str(error)) from error
             keys_seen += len(keys)
             yield imeis, numbers, self.deadlines[rows].astype(np.uint64)
-        sizes = (len(self.starts) - 1, int(self.starts[-1]), len(self.deadlines))
-        if sizes != (keys_seen, self.items, self.items):
+        if (len(self.starts) - 1, int(self.starts[-1])) != (keys_seen, self.items):
             raise Corrupt("starts", "counts of keys and rows do not agree")
 
     def rows(self) -> Iterator[U64]:
