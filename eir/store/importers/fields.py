@@ -84,7 +84,7 @@ _IMEI: Final = Field(
     problem="CASE WHEN {t} = '' THEN 'imei-missing'"
     " WHEN {d} IS NULL OR NOT regexp_full_match({d}, '[0-9]*') THEN 'imei-characters'"
     " WHEN strlen({d}) NOT BETWEEN 14 AND 16 THEN 'imei-length' ELSE 'imei-zero' END",
-    wrong_check="strlen({d}) = 15 AND right({d}, 1) <> check_digit({v})",
+    wrong_check="strlen({d}) = 15 AND (luhn_sum({v}) + ascii(right({d}, 1)) - 48) % 10 <> 0",
 )
 
 _TAC: Final = Field(
@@ -191,13 +191,11 @@ def _macros(numbering: Numbering) -> list[str]:
     low, high = numbering.min_national_digits, numbering.max_national_digits
     country, international = numbering.country_code, numbering.international_prefix
     trunk = numbering.trunk_prefix
-    doubled = ("(CASE WHEN {0} > 4 THEN {0} * 2 - 9 ELSE {0} * 2 END)", "{0}")
-    luhn = " + ".join(
-        doubled[place % 2].format(f"(k // {10**place} % 10)") for place in range(limits.IMEI_DIGITS)
-    )
+    digits = [f"(k // {10**place} % 10)" for place in range(limits.IMEI_DIGITS)]
+    doubled = [f"2 * {digit} + {digit} // 5" for digit in digits[::2]]  # modulo 10
     blank, marks = quoted(_blanks()), quoted(_DIRECTION_MARKS)
     return [
-        f"check_digit(k) AS (((10 - ({luhn}) % 10) % 10)::VARCHAR)",
+        f"luhn_sum(k) AS ({' + '.join(doubled + digits[1::2])})",
         f"ascii_digits(t) AS ({_to_ascii('t', separators=False)})",
         f"bare_digits(t) AS ({_to_ascii('t', separators=True)})",
         "only_digits(t) AS (CASE WHEN regexp_full_match(t, '[0-9]*') THEN t END)",

@@ -137,25 +137,70 @@ def _unpack(packed: BinaryIO | gzip.GzipFile, target: Path, *, packed_bytes: int
 
 def _surveyed(path: Path, name: str, advance: Advance) -> Piece:
     """Look at every byte once: lines, a free delimiter, nothing that is no text."""
-    size = lines = 0
-    free = bytes(_DELIMITERS)
-    last = b""
-    first = b""
+    seen = _Seen()
     for chunk in _chunks(path):
-        if not size:
-            first = chunk[: limits.MAX_LIST_LINE_BYTES + 4]
-        lines += _line_ends(chunk, last)
-        free = bytes(byte for byte in free if byte not in chunk)
-        _check_line_lengths(chunk, name, lines)
-        size += len(chunk)
-        last = chunk[-1:]
+        seen.look(chunk, name)
         advance(len(chunk))
-    if last not in (b"", b"\n", b"\r"):
-        lines += 1
-    if not free:
+    if seen.mixed_ends:
+        path = _with_plain_ends(path)
+    if not seen.free:
         raise Refused("file-encoding", "full of control characters: not a CSV", where=name)
-    first_line = _first_line(first, name)
-    return Piece(path, name, size, lines, chr(free[0]), _fields(first_line), first_line)
+    first_line = _first_line(seen.first, name)
+    fields = _fields(first_line)
+    return Piece(path, name, seen.size, seen.lines, chr(seen.free[0]), fields, first_line)
+
+
+class _Seen:
+    """What the chunks looked at so far held."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.first = b""
+        self.free = _DELIMITERS
+        self._last = b""
+        self._feeds = self._returns = self._both = 0
+
+    def look(self, chunk: bytes, name: str) -> None:
+        """Count what the next chunk holds. Raises Refused where a line in it is endless."""
+        _check_line_lengths(chunk, name, self._ends)
+        self.first = self.first or chunk[: limits.MAX_LIST_LINE_BYTES + 4]
+        self.free = bytes(byte for byte in self.free if byte not in chunk)
+        self._feeds += chunk.count(b"\n")
+        if b"\r" in chunk:
+            self._returns += chunk.count(b"\r")
+            self._both += chunk.count(b"\r\n")
+        if self._last == b"\r" and chunk.startswith(b"\n"):
+            self._both += 1
+        self._last = chunk[-1:]
+        self.size += len(chunk)
+
+    @property
+    def lines(self) -> int:
+        """Lines that end in LF, CR LF or a CR alone, and a last one without an end."""
+        return self._ends + (self._last not in (b"", b"\n", b"\r"))
+
+    @property
+    def _ends(self) -> int:
+        return self._feeds + self._returns - self._both
+
+    @property
+    def mixed_ends(self) -> bool:
+        """Whether lines end otherwise than all in LF or all in CR LF."""
+        return self._returns > 0 and not self._feeds == self._returns == self._both
+
+
+def _with_plain_ends(path: Path) -> Path:
+    """A copy in which every line ends in LF: the reader wants one kind of end, people mix them."""
+    target = _fresh(path.parent)
+    with target.open("xb") as plain:
+        held = b""
+        for chunk in _chunks(path):
+            whole = held + chunk
+            held = whole[-1:] if whole.endswith(b"\r") else b""
+            whole = whole[: len(whole) - len(held)]
+            plain.write(whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
+        plain.write(held.replace(b"\r", b"\n"))
+    return target
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
@@ -164,25 +209,17 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _line_ends(chunk: bytes, before: bytes) -> int:
-    """Line ends in the chunk: LF, CR LF as one, and a CR alone; ``before`` is the byte ahead of it."""
-    ends = chunk.count(b"\n")
-    if b"\r" in chunk:
-        ends += chunk.count(b"\r") - chunk.count(b"\r\n")
-    if before == b"\r" and chunk.startswith(b"\n"):
-        ends -= 1
-    return ends
+def _check_line_lengths(chunk: bytes, name: str, ends: int) -> None:
+    """Refuse a file with a line of megabytes: each window as wide as a limit must hold an end.
 
-
-def _check_line_lengths(chunk: bytes, name: str, lines: int) -> None:
-    """Refuse a file with a line of megabytes. Each window as wide as a limit must hold a line's end.
-
-    Lines just above the limit are rejects of their own, by the reader.
+    ``ends``: the lines that ended before the chunk. Lines just above the limit are rejects of
+    their own, by the reader.
     """
     width = limits.MAX_LIST_LINE_BYTES * 8
     for start in range(0, len(chunk) - width + 1, width):
-        if chunk.find(b"\n", start, start + width) < 0 and chunk.find(b"\r", start, start + width) < 0:
-            line = lines - _line_ends(chunk[start:], b"") + 1
+        window = (start, start + width)
+        if chunk.find(b"\n", *window) < 0 and chunk.find(b"\r", *window) < 0:
+            line = ends + max(chunk.count(b"\n", 0, start), chunk.count(b"\r", 0, start)) + 1
             detail = f"a line of more than {width:,} bytes: not a list of lines"
             raise Refused("file-line-too-long", detail, where=f"{name}: line {line}")
 

@@ -130,10 +130,10 @@ class _RowSql:
         return (
             f"SELECT {number}, n + 1 + coalesce(lost, 0), {column}, {_printable(value)}, {reason}"
             f" FROM ({self._valued(number, numbered=True)}) numbered"
-            " ASOF LEFT JOIN (SELECT line - place AS at, max(place) + 1 AS lost FROM"
+            " ASOF LEFT JOIN (SELECT line - place AS since, max(place) + 1 AS lost FROM"
             " (SELECT line, row_number() OVER (ORDER BY line) - 1 AS place"
-            f" FROM (SELECT DISTINCT line FROM unread{number})) GROUP BY at) shifts"
-            f" ON n + 1 >= shifts.at WHERE NOT {self._ok()}"
+            f" FROM (SELECT DISTINCT line FROM unread{number})) GROUP BY since) shifts"
+            f" ON n + 1 >= shifts.since WHERE NOT {self._ok()}"
         )
 
     def _valued(self, number: int, *, numbered: bool) -> str:
