@@ -1,8 +1,8 @@
 """From a named file to plain CSV pieces whose lines are counted: unpacked, capped, looked at once.
 
-A gzip or zip is known by its first bytes, whatever it is called, and unpacked into the scratch folder
-under a name of ours (what a zip calls its members names nothing here). A plain file is read in
-place through a link, so no character of its name means anything to the reader.
+A gzip or zip is known by its first bytes, whatever it is called, and unpacked into the scratch
+folder under a name of ours (what a zip calls its members names nothing here). A plain file is read
+in place through a link, so no character of its name means anything to the reader.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Final, cast
 
 from eir import limits
 from eir.errors import Refused
@@ -52,8 +52,8 @@ def pieces_of(
 ) -> tuple[list[Piece], list[str]]:
     """The CSVs in the file (several in a zip), and the names of members passed over.
 
-    ``skip_deltas``: members named ``*_delta_*`` are passed over: DIRBS-Core puts them beside the full
-    list. Raises Refused: file-missing, file-unreadable, file-damaged, file-too-large, zip-*, file-encoding.
+    ``skip_deltas``: members named ``*_delta_*`` are passed over: DIRBS-Core puts them beside the
+    full list. Raises Refused ``file-…``, ``zip-…`` or ``scratch-full``, naming file and line.
     """
     if not path.exists():
         raise Refused("file-missing", f"there is no such file as {path}", where=name)
@@ -70,15 +70,16 @@ def pieces_of(
         link.symlink_to(path.resolve())
         return [_surveyed(link, name, advance)], []
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "scratch-full" if full else "file-unreadable"
-        raise Refused(reason, error.strerror or str(error), where=name) from error
+        detail = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Refused("scratch-full", detail, where=name) from error
+        raise Refused("file-unreadable", detail, where=name) from error
 
 
 def _unpacked_gzip(path: Path, name: str, scratch: Path, advance: Advance) -> Piece:
     target = _fresh(scratch)
     with _damage_named(name), gzip.open(path, "rb") as packed:
-        _unpack(packed, target, packed_bytes=path.stat().st_size, name=name)
+        _unpack(cast("IO[bytes]", packed), target, packed_bytes=path.stat().st_size, name=name)
     return _surveyed(target, name, advance)
 
 
@@ -113,16 +114,17 @@ def _csv_members(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
     members = [
         member
         for member in every
-        if member.filename.casefold().endswith(".csv") and not member.filename.startswith("__MACOSX/")
+        if member.filename.casefold().endswith(".csv")
+        and not member.filename.startswith("__MACOSX/")
     ]
     if not members:
         sheet = any(member.filename == "[Content_Types].xml" for member in every)
-        detail = "a spreadsheet, not a list: save it as CSV (UTF-8)" if sheet else "no .csv in the zip"
+        detail = "a spreadsheet: save it as CSV (UTF-8)" if sheet else "no .csv in the zip"
         raise Refused("zip-no-csv", detail, where=name)
     return members
 
 
-def _unpack(packed: BinaryIO | gzip.GzipFile, target: Path, *, packed_bytes: int, name: str) -> None:
+def _unpack(packed: IO[bytes], target: Path, *, packed_bytes: int, name: str) -> None:
     cap = max(packed_bytes * limits.MAX_UNPACK_RATIO, limits.UNPACK_RATIO_FLOOR_BYTES)
     cap = min(cap, limits.MAX_LIST_UNPACKED_BYTES)
     written = 0
@@ -130,7 +132,7 @@ def _unpack(packed: BinaryIO | gzip.GzipFile, target: Path, *, packed_bytes: int
         while chunk := packed.read(_CHUNK):
             written += len(chunk)
             if written > cap:
-                detail = f"unpacks to more than {cap:,} bytes from {packed_bytes:,}: no list does that"
+                detail = f"{packed_bytes:,} bytes unpack to more than {cap:,}: no list does that"
                 raise Refused("file-too-large", detail, where=name)
             plain.write(chunk)
 

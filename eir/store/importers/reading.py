@@ -48,9 +48,8 @@ def prepare(scratch: Scratch) -> None:
     """Make the table of rejects and the macros that split lines."""
     for macro in _MACROS:
         scratch.run(f"CREATE OR REPLACE TEMP MACRO {macro}")
-    scratch.run(
-        "CREATE TABLE rejects (piece INTEGER, line BIGINT, col VARCHAR, value VARCHAR, reason VARCHAR)"
-    )
+    columns = "piece INTEGER, line BIGINT, col VARCHAR, value VARCHAR, reason VARCHAR"
+    scratch.run(f"CREATE TABLE rejects ({columns})")
 
 
 def read_piece(
@@ -76,7 +75,7 @@ def read_piece(
     ((lost,),) = scratch.rows(f"SELECT count(DISTINCT line) FROM unread{number}")
     unread = int(str(lost))
     if seen + unread != max(piece.lines - 1, 0):
-        detail = f"{piece.lines - 1:,} lines were counted, {seen + unread:,} read: it changed meanwhile"
+        detail = f"{piece.lines - 1:,} lines counted, {seen + unread:,} read: it changed meanwhile"
         raise Refused("file-changed", detail, where=piece.name)
     if unread:
         scratch.run(_unread_rejects(number))
