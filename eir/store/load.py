@@ -103,9 +103,9 @@ def load(
     """Build the snapshot that the manifest describes at ``out_path``, replacing a file there.
 
     ``max_reject_share`` holds where the manifest says none. ``now``: Unix seconds, the snapshot's
-    made_at. ``reports``: the folder for the CSVs of rejects and conflicts, which bear the manifest's
-    name there; None puts them beside the snapshot. Raises Refused (docs/list-files.md says for
-    what); then ``out_path`` is as it was.
+    made_at. ``reports``: the folder for the CSVs of rejects and conflicts, there named for the
+    manifest; None puts them beside the snapshot. Raises Refused (docs/list-files.md says for what);
+    then ``out_path`` is as it was.
     """
     started = time.monotonic()
     made_at = int(time.time()) if now is None else now
@@ -117,14 +117,11 @@ def load(
         rejects_path = _rejects_written(scratch, run.files, _beside(report, "rejects"))
         run.judge(max_reject_share, rejects_path)
         head = SnapshotHead(manifest.feed, manifest.registry, str(uuid.uuid4()), 1, made_at)
-        writer = SnapshotWriter(head)
-        tallies = run.fill(writer)
-        facts = writer.write(scratch.folder / "snapshot")
+        written, tallies = run.write(head, scratch.folder / "snapshot")
         conflicts_path = _conflicts_written(tallies, scratch.folder, _beside(report, "conflicts"))
-        os.replace(facts.path, out_path)
-        _sync_folder(out_path.parent)
+        facts = _moved(written, out_path)
     return LoadOutcome(
-        facts=replace(facts, path=out_path),
+        facts=facts,
         head=head,
         files=tuple(run.files),
         lists=_list_outcomes(facts, tallies),
@@ -204,8 +201,13 @@ class _Load:
         )
         raise Refused("too-many-rejects", detail, where=worst.name)
 
-    def fill(self, writer: SnapshotWriter) -> dict[str, Tally]:
-        """Sort and settle each list, and hand it to the writer."""
+    def write(self, head: SnapshotHead, path: Path) -> tuple[SnapshotFacts, dict[str, Tally]]:
+        """Sort and settle each list and write them as one snapshot at ``path``."""
+        writer = SnapshotWriter(head)
+        tallies = self._fill(writer)
+        return writer.write(path), tallies
+
+    def _fill(self, writer: SnapshotWriter) -> dict[str, Tally]:
         ids = self._manifest.black_ids()
         tallies: dict[str, Tally] = {}
         for name, sources in self._sources.items():
@@ -386,16 +388,19 @@ def _imsi_text(code: int) -> str:
 
 
 def _published(made: Path, path: Path) -> Path:
-    """Copied into place, which may be another disk; its owner alone reads it: it holds identities."""
+    """Copied into place, maybe on another disk. It holds identities: its owner alone reads it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with made.open("rb") as source, os.fdopen(descriptor, "wb") as target:
         shutil.copyfileobj(source, target)
     return path
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _moved(written: SnapshotFacts, out_path: Path) -> SnapshotFacts:
+    """The finished snapshot in its place, durably."""
+    os.replace(written.path, out_path)
+    descriptor = os.open(out_path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    return replace(written, path=out_path)
