@@ -65,7 +65,7 @@ def read(
 ) -> list[tuple[object, ...]]:
     """(value, problem, wrong check digit) of each text."""
     field = field_of(kind, typed=typed, reasons={"Stolen device": 1, "it's {odd}": 2})
-    names = {"t": "t", "d": "d", "v": "v"}
+    names = {"t": "t", "d": "d", "v": "v", "p": "false"}
     return scratch.rows(
         f"SELECT v, CASE WHEN v IS NULL THEN {field.problem.format(**names)} END,"
         f" {field.wrong_check.format(**names)}"

@@ -34,7 +34,10 @@ _OFFSET: Final = "(Z|[+-][0-9]{2}:?[0-9]{2})"
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """SQL of one kind of field over ``{t}`` (trimmed text), ``{d}`` (digits), ``{v}`` (value)."""
+    """SQL of one kind of field over ``{t}`` (trimmed text), ``{d}`` (digits), ``{v}`` (value).
+
+    ``{p}``: a condition under which the text is known to be ASCII digits.
+    """
 
     digits: str
     value: str
@@ -72,7 +75,7 @@ def field_of(kind: str, *, typed: bool, reasons: Mapping[str, int] | None = None
 
 def define(connection: DuckDBPyConnection, numbering: Numbering, timezone: ZoneInfo) -> None:
     """Give the connection the macros and the table of days that the fields' SQL uses."""
-    for macro in _macros(numbering):
+    for macro in (*_digit_macros(), *_number_macros(numbering), *_date_macros()):
         connection.execute(f"CREATE OR REPLACE TEMP MACRO {macro}")
     days = ",".join(map(str, _day_starts(timezone)))
     connection.execute(f"SET VARIABLE day_starts = [{days}]::BIGINT[]")
@@ -80,7 +83,7 @@ def define(connection: DuckDBPyConnection, numbering: Numbering, timezone: ZoneI
 
 _IMEI: Final = Field(
     digits="{t}",
-    value="CASE WHEN regexp_full_match({d}, '[0-9]{{14,16}}')"
+    value="CASE WHEN digits_only({d}, 14, 16, {p})"
     " THEN nullif(TRY_CAST(left({d}, 14) AS UBIGINT), 0) END",
     problem="CASE WHEN {t} = '' THEN 'imei-missing'"
     " WHEN {d} IS NULL OR NOT regexp_full_match({d}, '[0-9]*') THEN 'imei-characters'"
@@ -90,8 +93,7 @@ _IMEI: Final = Field(
 
 _TAC: Final = Field(
     digits="{t}",
-    value="CASE WHEN regexp_full_match({d}, '[0-9]{{8}}')"
-    " THEN nullif(TRY_CAST({d} AS UBIGINT), 0) END",
+    value="CASE WHEN digits_only({d}, 8, 8, {p}) THEN nullif(TRY_CAST({d} AS UBIGINT), 0) END",
     problem="CASE WHEN {t} = '' THEN 'tac-missing'"
     " WHEN {d} IS NULL OR NOT regexp_full_match({d}, '[0-9]*') THEN 'tac-characters'"
     " WHEN strlen({d}) <> 8 THEN 'tac-length' ELSE 'tac-zero' END",
@@ -99,7 +101,7 @@ _TAC: Final = Field(
 
 _IMSI: Final = Field(
     digits="{t}",
-    value="CASE WHEN regexp_full_match({d}, '[0-9]{{5,15}}')"
+    value="CASE WHEN digits_only({d}, 5, 15, {p})"
     " THEN TRY_CAST({d} AS UBIGINT) * 16 + strlen({d}) END",
     problem="CASE WHEN {t} = '' THEN 'imsi-missing'"
     " WHEN {d} IS NULL OR NOT regexp_full_match({d}, '[0-9]*') THEN 'imsi-characters'"
@@ -108,8 +110,7 @@ _IMSI: Final = Field(
 
 _MSISDN: Final = Field(
     digits="{t}",
-    value="CASE WHEN regexp_full_match({d}, '[1-9][0-9]{{4,14}}')"
-    " THEN TRY_CAST({d} AS UBIGINT) END",
+    value="CASE WHEN digits_only({d}, 5, 15, {p}) AND {d} >= '1' THEN TRY_CAST({d} AS UBIGINT) END",
     problem="CASE WHEN {t} = '' THEN 'msisdn-missing'"
     " WHEN NOT regexp_full_match({d}, '[0-9]*') THEN 'msisdn-characters'"
     " WHEN {d}[1] = '0' THEN 'msisdn-not-international' ELSE 'msisdn-length' END",
@@ -117,7 +118,7 @@ _MSISDN: Final = Field(
 
 _TYPED_MSISDN: Final = Field(
     digits="typed_number({t})",
-    value="CASE WHEN regexp_full_match({d}, '[1-9][0-9]{{4,14}}') AND country_fits({d})"
+    value="CASE WHEN digits_only({d}, 5, 15, {p}) AND {d} >= '1' AND country_fits({d})"
     " THEN TRY_CAST({d} AS UBIGINT) END",
     problem="CASE WHEN {t} = '' THEN 'msisdn-missing'"
     f" WHEN length({{t}}) > {limits.MAX_TYPED_CHARS} THEN 'msisdn-length'"
@@ -191,20 +192,27 @@ def _reasons(bits: Mapping[str, int]) -> Field:
     )
 
 
-def _macros(numbering: Numbering) -> list[str]:
-    low, high = numbering.min_national_digits, numbering.max_national_digits
-    country, international = numbering.country_code, numbering.international_prefix
-    trunk = numbering.trunk_prefix
+def _digit_macros() -> list[str]:
     digits = [f"(k // {10**place} % 10)" for place in range(limits.IMEI_DIGITS)]
     doubled = [f"2 * {digit} + {digit} // 5" for digit in digits[::2]]  # modulo 10
-    blank, marks = quoted(_blanks()), quoted(_DIRECTION_MARKS)
     return [
         f"luhn_sum(k) AS ({' + '.join(doubled + digits[1::2])})",
         f"ascii_digits(t) AS ({_to_ascii('t', separators=False)})",
         f"bare_digits(t) AS ({_to_ascii('t', separators=True)})",
+        "digits_only(d, low, high, plain) AS (strlen(d) BETWEEN low AND high"
+        " AND CASE WHEN plain THEN true ELSE regexp_full_match(d, '[0-9]*') END)",
         "only_digits(t) AS (CASE WHEN regexp_full_match(t, '[0-9]*') THEN t END)",
         f"typed_digits(t) AS (CASE WHEN length(t) <= {limits.MAX_TYPED_CHARS}"
-        f" THEN only_digits(bare_digits(trim(t, {blank}))) END)",
+        f" THEN only_digits(bare_digits(trim(t, {quoted(_blanks())}))) END)",
+    ]
+
+
+def _number_macros(numbering: Numbering) -> list[str]:
+    """``msisdn_from_typed``, step by step: ``u`` unmarked, ``d`` digits as typed."""
+    low, high = numbering.min_national_digits, numbering.max_national_digits
+    country, international = numbering.country_code, numbering.international_prefix
+    trunk = numbering.trunk_prefix
+    return [
         f"country_fits(d) AS (NOT starts_with(d, {quoted(country)})"
         f" OR strlen(d) - {len(country)} BETWEEN {low} AND {high})",
         f"international(d) AS (CASE WHEN {_prefixed(international)}"
@@ -212,12 +220,17 @@ def _macros(numbering: Numbering) -> list[str]:
         f" WHEN {_prefixed(trunk)} THEN {quoted(country)} || substring(d, {len(trunk) + 1})"
         f" WHEN starts_with(d, {quoted(country)}) AND country_fits(d) THEN d"
         f" WHEN strlen(d) <= {high} THEN {quoted(country)} || d ELSE d END)",
-        f"unmarked(t) AS (ltrim(trim(t, {blank}), {marks}))",
+        f"unmarked(t) AS (ltrim(trim(t, {quoted(_blanks())}), {quoted(_DIRECTION_MARKS)}))",
         "plussed(u) AS (CASE WHEN starts_with(u, '+')"
         " THEN nullif(typed_digits(substring(u, 2)), '')"
         " ELSE international(nullif(typed_digits(u), '')) END)",
         f"typed_number(t) AS (CASE WHEN length(t) <= {limits.MAX_TYPED_CHARS}"
         " THEN plussed(unmarked(t)) END)",
+    ]
+
+
+def _date_macros() -> list[str]:
+    return [
         f"in_years(s) AS (CASE WHEN s >= {_seconds(FIRST_YEAR)} AND s < {_seconds(LAST_YEAR + 1)}"
         " THEN s END)",
         f"start_of(day, later) AS (CASE WHEN year(day) BETWEEN {FIRST_YEAR} AND {LAST_YEAR} THEN"

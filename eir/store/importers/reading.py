@@ -28,9 +28,9 @@ _MACROS: Final = (
         CASE WHEN starts_with(x, '"') THEN replace(x[2:-2], '""', '"') ELSE x END))""",
     f"""split_quoted(line) AS (CASE WHEN regexp_full_match(line, {_LINE})
         THEN unquoted(regexp_extract_all(',' || line, {_NEXT_ITEM}, 1)) END)""",
-    """split_line(line) AS (CASE WHEN contains(line, '"') THEN trimmed(split_quoted(line))
-        WHEN contains(line, ' ') OR contains(line, '\t') THEN trimmed(string_split(line, ','))
-        ELSE string_split(line, ',') END)""",
+    """split_line(line, plain) AS (CASE WHEN plain THEN string_split(line, ',')
+        WHEN contains(line, '"') THEN trimmed(split_quoted(line))
+        ELSE trimmed(string_split(line, ',')) END)""",
 )
 
 
@@ -141,14 +141,16 @@ class _RowSql:
         texts = ", ".join(f"coalesce(f[{place + 1}], '') AS t{place}" for place in places)
         digits = ", ".join(f"{fields[p].digits.format(t=f't{p}')} AS d{p}" for p in places)
         values = ", ".join(
-            f"{fields[p].value.format(t=f't{p}', d=f'd{p}')} AS v{p}" for p in places
+            f"{fields[p].value.format(t=f't{p}', d=f'd{p}', p='plain')} AS v{p}" for p in places
         )
         blank = "line IS NULL OR len(f) = 1 AND f[1] = ''"
         return (
             f"SELECT *, {values} FROM (SELECT *, {digits} FROM"
             f" (SELECT *, coalesce(len(f), 0) = {len(fields)} AS shaped,"
             f" coalesce({blank}, false) AS blank, {texts}"
-            f" FROM (SELECT *, split_line(line) AS f FROM {self._lines(number, numbered)})))"
+            " FROM (SELECT *, split_line(line, plain) AS f FROM"
+            " (SELECT *, regexp_full_match(line, '[0-9,]*') AS plain"
+            f" FROM {self._lines(number, numbered)}))))"
         )
 
     def _lines(self, number: int, numbered: bool) -> str:

@@ -63,7 +63,8 @@ class Scratch:
     """A context manager around one DuckDB connection and its folder (0700), both gone at the end.
 
     Raises Refused ``extra-missing`` where DuckDB or pyarrow is not installed, ``scratch-full``
-    where disk or memory did not suffice, ``scratch-unwritable`` for any other OSError inside.
+    where disk or memory did not suffice, ``scratch-unwritable`` for any other OSError inside but a
+    listener's broken pipe.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Scratch:
     ) -> None:
         self.connection.close()
         shutil.rmtree(self.folder, ignore_errors=True)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             where = str(error.filename or self.folder)
             detail = error.strerror or str(error)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
