@@ -84,6 +84,7 @@ def load_into_depot(
     settings: Config, manifest: Path, bar: Bar, task: TaskID, *, reports: Path | None = None
 ) -> LoadOutcome:
     """Build the snapshot aside and make it the depot's newest. Raises Refused, changing nothing."""
+    from eir.store.importers.scratch import Effort
     from eir.store.load import load as load_lists
 
     depot = Depot(settings.node.depot)
@@ -106,6 +107,8 @@ def load_into_depot(
             settings.numbering,
             tell,
             reports=reports or manifest.parent,
+            max_reject_share=settings.load.max_reject_share,
+            effort=Effort(settings.load.threads, settings.load.memory_mib),
         )
         depot.adopt(outcome.facts, outcome.head)
     finally:

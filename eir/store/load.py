@@ -1,14 +1,15 @@
 """Bulk load: a manifest of list files in, one snapshot file out, or a Refused and nothing.
 
-Order: read the manifest → look at every file → read each into numbers → judge the share of rejects →
-sort, settle and write beside → rename into place. Rejected rows and conflicts are written to CSVs
-beside the snapshot, also when the load is refused for them. Knows nothing of who serves.
+Order: read the manifest → look at every file → read each into numbers → judge the share of rejects
+→ sort, settle, write aside → rename into place. Rejected rows and conflicts go to CSVs beside the
+snapshot, the rejects also when the load is refused for them. Knows nothing of who serves.
 """
 
 from __future__ import annotations
 
 import csv
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,11 +32,11 @@ from eir.store.importers import catalogue, plain, reading, streams
 from eir.store.importers.layout import layout_of
 from eir.store.importers.manifest import ListFile, Manifest, read_manifest
 from eir.store.importers.plain import Piece
-from eir.store.importers.scratch import Progress, Scratch, Tell
+from eir.store.importers.scratch import Effort, Progress, Scratch, Tell
 from eir.store.importers.streams import Tally
 
 U64 = NDArray[np.uint64]
-Columns = tuple[NDArray[np.generic], ...]
+Dated = Iterator[tuple[U64, U64, NDArray[np.int64]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,42 +95,36 @@ def load(
     numbering: Numbering,
     progress: Tell | None = None,
     *,
+    max_reject_share: float = 0.01,
+    effort: Effort | None = None,
     now: int | None = None,
     reports: Path | None = None,
 ) -> LoadOutcome:
     """Build the snapshot that the manifest describes at ``out_path``, replacing a file there.
 
-    ``now``: Unix seconds, the snapshot's made_at. ``reports``: the folder for the CSVs of rejects
-    and conflicts, which bear the manifest's name there; None puts them beside the snapshot. Raises Refused (docs/list-files.md lists the
-    reasons); then ``out_path`` is as it was.
+    ``max_reject_share`` holds where the manifest says none. ``now``: Unix seconds, the snapshot's
+    made_at. ``reports``: the folder for the CSVs of rejects and conflicts, there named for the
+    manifest; None puts them beside the snapshot. Raises Refused (docs/list-files.md says for what);
+    then ``out_path`` is as it was.
     """
     started = time.monotonic()
     made_at = int(time.time()) if now is None else now
     manifest = read_manifest(manifest_path)
-    if not out_path.parent.is_dir():
-        raise Refused("scratch-unwritable", "no such folder", where=str(out_path.parent))
     report = reports / manifest_path.stem if reports else out_path
-    with Scratch(out_path.parent, numbering, manifest.timezone) as scratch:
+    with Scratch(out_path.parent, numbering, manifest.timezone, effort) as scratch:
         run = _Load(manifest, scratch, progress or (lambda _: None), made_at)
-        found = run.survey()
-        run.read(found)
+        run.read(run.survey())
         rejects_path = _rejects_written(scratch, run.files, _beside(report, "rejects"))
-        run.judge(rejects_path)
+        run.judge(max_reject_share, rejects_path)
         head = SnapshotHead(manifest.feed, manifest.registry, str(uuid.uuid4()), 1, made_at)
-        writer = SnapshotWriter(head)
-        tallies = run.fill(writer)
-        facts = writer.write(scratch.folder / "snapshot")
+        written, tallies = run.write(head, scratch.folder / "snapshot")
         conflicts_path = _conflicts_written(tallies, scratch.folder, _beside(report, "conflicts"))
-        os.replace(facts.path, out_path)
-        _sync_folder(out_path.parent)
+        facts = _moved(written, out_path)
     return LoadOutcome(
-        facts=replace(facts, path=out_path),
+        facts=facts,
         head=head,
         files=tuple(run.files),
-        lists=tuple(
-            ListOutcome(name, facts.counts[name], t.duplicates, t.merged_ranges, t.conflicts)
-            for name, t in tallies.items()
-        ),
+        lists=_list_outcomes(facts, tallies),
         rejects_path=rejects_path,
         conflicts_path=conflicts_path,
         seconds=time.monotonic() - started,
@@ -165,8 +160,7 @@ class _Load:
             pieces, passed = plain.pieces_of(
                 file.path, file.name, self._scratch.folder, skip_deltas=deltas, advance=advance
             )
-            for name in passed:
-                found.append((file, None, FileOutcome(name, file.list_name, note="a delta")))
+            found += [(file, None, FileOutcome(n, file.list_name, note="a delta")) for n in passed]
             for piece in pieces:
                 note = _empty(file, piece)
                 if not note:
@@ -190,9 +184,10 @@ class _Load:
             self.files.append(outcome)
             self._report(outcome.name, done, total)
 
-    def judge(self, rejects_path: Path | None) -> None:
+    def judge(self, default: float, rejects_path: Path | None) -> None:
         """Raise Refused ``too-many-rejects`` where a file's share of them is above the limit."""
-        limit = self._manifest.max_reject_share
+        own = self._manifest.max_reject_share
+        limit = default if own is None else own
         over = [file for file in self.files if file.rejected > limit * (file.rows + file.rejected)]
         if not over:
             return
@@ -206,8 +201,13 @@ class _Load:
         )
         raise Refused("too-many-rejects", detail, where=worst.name)
 
-    def fill(self, writer: SnapshotWriter) -> dict[str, Tally]:
-        """Sort and settle each list, and hand it to the writer."""
+    def write(self, head: SnapshotHead, path: Path) -> tuple[SnapshotFacts, dict[str, Tally]]:
+        """Sort and settle each list and write them as one snapshot at ``path``."""
+        writer = SnapshotWriter(head)
+        tallies = self._fill(writer)
+        return writer.write(path), tallies
+
+    def _fill(self, writer: SnapshotWriter) -> dict[str, Tally]:
         ids = self._manifest.black_ids()
         tallies: dict[str, Tally] = {}
         for name, sources in self._sources.items():
@@ -222,11 +222,8 @@ class _Load:
                 one_each = spec_of(name).keys == "imsi"
                 writer.add_pairs(name, streams.one_value_each(pairs, tally) if one_each else pairs)
             elif kind == generation.DEADLINES:
-                rows = cast(
-                    "Iterator[tuple[U64, U64, NDArray[np.int64]]]",
-                    self._sorted(name, sources, "a, b, c"),
-                )
-                writer.add_deadlines(name, streams.latest_deadlines(rows, tally))
+                dated = cast("Dated", self._sorted(name, sources, "a, b, c"))
+                writer.add_deadlines(name, streams.latest_deadlines(dated, tally))
             else:
                 rows = self._sorted(name, sources, "a, b, c, d")
                 writer.add_overrides(streams.settled_overrides(rows, tally))
@@ -271,10 +268,11 @@ class _Load:
         parts = [_select(source, columns) for source in sources if not source.ranges]
         if not parts:
             return
-        ((total,),) = self._scratch.rows(f"SELECT count(*) FROM ({' UNION ALL '.join(parts)})")
+        union = " UNION ALL ".join(parts)
+        ((total,),) = self._scratch.rows(f"SELECT count(*) FROM ({union})")
         count, done = int(str(total)), 0
         self._tell(Progress("sort", name, 0, count))
-        sql = f"SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY {columns}"
+        sql = f"SELECT * FROM ({union}) ORDER BY {columns}"
         for batch in self._scratch.batches(sql):
             yield cast("tuple[U64, ...]", batch)
             done += len(batch[0])
@@ -285,18 +283,26 @@ class _Load:
         if not parts:
             return None
         rows = [np.empty((0, 2), np.uint64)]
-        for batch in self._scratch.batches(f"SELECT DISTINCT * FROM ({' UNION ALL '.join(parts)})"):
+        union = " UNION ALL ".join(parts)
+        for batch in self._scratch.batches(f"SELECT DISTINCT * FROM ({union})"):
             rows.append(np.column_stack(cast("tuple[U64, U64]", batch)))
             if sum(map(len, rows)) > limits.MAX_LIST_RANGES:
                 detail = f"more than {limits.MAX_LIST_RANGES:,} ranges"
                 raise Refused("too-many-ranges", detail, where=name)
         distinct = np.concatenate(rows)
-        ((total,),) = self._scratch.rows(f"SELECT count(*) FROM ({' UNION ALL '.join(parts)})")
+        ((total,),) = self._scratch.rows(f"SELECT count(*) FROM ({union})")
         merged = merged_ranges(distinct)
         tally.rows += int(str(total))
         tally.duplicates += int(str(total)) - len(distinct)
         tally.merged_ranges += len(distinct) - len(merged)
         return merged
+
+
+def _list_outcomes(facts: SnapshotFacts, tallies: Mapping[str, Tally]) -> tuple[ListOutcome, ...]:
+    return tuple(
+        ListOutcome(name, facts.counts[name], t.duplicates, t.merged_ranges, t.conflicts)
+        for name, t in tallies.items()
+    )
 
 
 def _select(source: _Source, columns: str) -> str:
@@ -311,20 +317,19 @@ def _lists_of(file: ListFile, manifest: Manifest) -> Iterable[str]:
 
 
 def _empty(file: ListFile, piece: Piece) -> str:
-    """Why the piece holds no list at all, "" if it holds one. Raises Refused unless that is allowed."""
-    message = piece.header == (catalogue.CEIR_MESSAGE,)
-    if not message and piece.first_line.strip() and piece.lines:
-        return ""
-    if not message and piece.lines > 1:
-        return ""
-    if message:
-        reason, note = "file-message", f"it says: {_second_line(piece)!r}"
-    else:
-        reason, note = "file-empty", "it is empty, without even a header"
-    if file.allow_empty:
+    """Why the piece holds no list, "" if it does. Raises Refused where that is not allowed."""
+    advice = "If the list is truly empty, say so: allow_empty = true"
+    if piece.header == (catalogue.CEIR_MESSAGE,):
+        note = f"no list, but a message: {_second_line(piece)!r}"
+        if not file.allow_empty:
+            raise Refused("file-message", f"{note}. {advice}", where=piece.name)
         return note
-    detail = f"{note}; no list is in it. If the list is truly empty: allow_empty = true"
-    raise Refused(reason, detail, where=piece.name)
+    if piece.first_line or piece.lines > 1:
+        return ""
+    note = "empty, without even a header"
+    if not file.allow_empty:
+        raise Refused("file-empty", f"{note}. {advice}", where=piece.name)
+    return note
 
 
 def _second_line(piece: Piece) -> str:
@@ -383,15 +388,19 @@ def _imsi_text(code: int) -> str:
 
 
 def _published(made: Path, path: Path) -> Path:
-    """Moved into place, readable by its owner only: it holds identities."""
-    made.chmod(0o600)
-    os.replace(made, path)
+    """Copied into place, maybe on another disk. It holds identities: its owner alone reads it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with made.open("rb") as source, os.fdopen(descriptor, "wb") as target:
+        shutil.copyfileobj(source, target)
     return path
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _moved(written: SnapshotFacts, out_path: Path) -> SnapshotFacts:
+    """The finished snapshot in its place, durably."""
+    os.replace(written.path, out_path)
+    descriptor = os.open(out_path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    return replace(written, path=out_path)

@@ -33,10 +33,12 @@ ODD = " -./+\u00a0\u200e\u200f\u202a\u202c\u2009\u2010\u2013\t\u3000\u2003\u0085
 
 
 def texts() -> st.SearchStrategy[str]:
-    """What people write, and what nobody would: digits of many scripts amid blanks, dashes, junk."""
+    """What people write, and nobody would: digits of many scripts amid blanks, dashes, junk."""
     shaped = st.text(alphabet=st.sampled_from(DIGITS[:20] + ODD), max_size=24)
     plain = st.text(alphabet=string.digits, max_size=18)
-    prefix = st.sampled_from(["", "+", "00", "0", "98", "+98", "0098", "\u200e+", " ", "011", "810"])
+    prefix = st.sampled_from(
+        ["", "+", "00", "0", "98", "+98", "0098", "\u200e+", " ", "011", "810"]
+    )
     any_text = st.text(
         st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), max_size=70
     )
@@ -58,10 +60,12 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scratch]:
         yield made
 
 
-def read(scratch: Scratch, kind: str, written: list[str], *, typed: bool) -> list[tuple[object, ...]]:
+def read(
+    scratch: Scratch, kind: str, written: list[str], *, typed: bool
+) -> list[tuple[object, ...]]:
     """(value, problem, wrong check digit) of each text."""
     field = field_of(kind, typed=typed, reasons={"Stolen device": 1, "it's {odd}": 2})
-    names = {"t": "t", "d": "d", "v": "v"}
+    names = {"t": "t", "d": "d", "v": "v", "p": "false"}
     return scratch.rows(
         f"SELECT v, CASE WHEN v IS NULL THEN {field.problem.format(**names)} END,"
         f" {field.wrong_check.format(**names)}"
@@ -85,7 +89,9 @@ def in_core(parse: Callable[[str], int], text: str) -> tuple[int | None, str | N
 
 @SAMPLES
 @given(written=st.lists(texts(), min_size=20, max_size=60))
-@example(written=["+98 912 345 6789", "۰۹۱۲۳۴۵۶۷۸۹", "0098912", "+", "+ 98912000", "98", "0", "9" * 65])
+@example(
+    written=["+98 912 345 6789", "۰۹۱۲۳۴۵۶۷۸۹", "0098912", "+", "+ 98912000", "98", "0", "9" * 65]
+)
 def test_typed_number_is_the_core_s(bench: tuple[Scratch, Numbering], written: list[str]) -> None:
     scratch, numbering = bench
     for text, (value, problem, _) in zip(

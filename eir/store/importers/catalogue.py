@@ -22,7 +22,7 @@ class FileFormat(Enum):
 
 
 LOADABLE: Final = tuple(sorted(SECTIONS.keys() - {BLACK_UNION, "holds"}))
-"""Lists that files can fill, but for the black ones; holds are ordered, and the union is derived."""
+"""Lists that files can fill, beside the black ones. Holds are ordered, the union is derived."""
 
 KNOWN_LISTS: Final = (*LOADABLE, *(BLACK + reason for reason in WELL_KNOWN_REASONS))
 
@@ -65,4 +65,5 @@ def headers_of(file_format: FileFormat, list_name: str) -> tuple[Header, ...]:
         return (("imei", "msisdn", "deadline"),)
     if spec.kind == generation.OVERRIDES:
         return (("imei", "msisdn", "action", "until", "forced"),)
-    return (("imei",), ("from", "to"), ("tac",)) if spec.keys == "imei" else (("msisdn",), ("from", "to"))
+    ranges = ("from", "to")
+    return (("imei",), ranges, ("tac",)) if spec.keys == "imei" else (("msisdn",), ranges)

@@ -1,4 +1,4 @@
-"""The text of a field → a number, in SQL. Says for every text which number it is, or why it is none.
+"""The text of a field → a number, in SQL: which number it is, or why it is none.
 
 Each kind of field has a *digits* expression (what a person typed → ASCII digits), a *value* (NULL
 when it is none) and a *problem* (the reject's reason, asked only where the value is NULL). The law:
@@ -29,11 +29,15 @@ _DIRECTION_MARKS: Final = "\u200e\u200f\u202a"
 _COMMON_DIGITS: Final = "۰۱۲۳۴۵۶۷۸۹٠١٢٣٤٥٦٧٨٩"
 _ISO_DAY: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _INSTANT: Final = rf"{_ISO_DAY}[T ][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}(\.[0-9]{{1,9}})?)?"
+_OFFSET: Final = "(Z|[+-][0-9]{2}:?[0-9]{2})"
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """SQL of one kind of field over ``{t}`` (trimmed text), ``{d}`` (its digits), ``{v}`` (value)."""
+    """SQL of one kind of field over ``{t}`` (trimmed text), ``{d}`` (digits), ``{v}`` (value).
+
+    ``{p}``: a condition under which the text is known to be ASCII digits.
+    """
 
     digits: str
     value: str
@@ -71,7 +75,7 @@ def field_of(kind: str, *, typed: bool, reasons: Mapping[str, int] | None = None
 
 def define(connection: DuckDBPyConnection, numbering: Numbering, timezone: ZoneInfo) -> None:
     """Give the connection the macros and the table of days that the fields' SQL uses."""
-    for macro in _macros(numbering):
+    for macro in (*_digit_macros(), *_number_macros(numbering), *_date_macros()):
         connection.execute(f"CREATE OR REPLACE TEMP MACRO {macro}")
     days = ",".join(map(str, _day_starts(timezone)))
     connection.execute(f"SET VARIABLE day_starts = [{days}]::BIGINT[]")
@@ -79,17 +83,17 @@ def define(connection: DuckDBPyConnection, numbering: Numbering, timezone: ZoneI
 
 _IMEI: Final = Field(
     digits="{t}",
-    value="CASE WHEN regexp_full_match({d}, '[0-9]{{14,16}}')"
+    value="CASE WHEN digits_only({d}, 14, 16, {p})"
     " THEN nullif(TRY_CAST(left({d}, 14) AS UBIGINT), 0) END",
     problem="CASE WHEN {t} = '' THEN 'imei-missing'"
     " WHEN {d} IS NULL OR NOT regexp_full_match({d}, '[0-9]*') THEN 'imei-characters'"
     " WHEN strlen({d}) NOT BETWEEN 14 AND 16 THEN 'imei-length' ELSE 'imei-zero' END",
-    wrong_check="strlen({d}) = 15 AND right({d}, 1) <> check_digit({v})",
+    wrong_check="strlen({d}) = 15 AND (luhn_sum({v}) + ascii(right({d}, 1)) - 48) % 10 <> 0",
 )
 
 _TAC: Final = Field(
     digits="{t}",
-    value="CASE WHEN regexp_full_match({d}, '[0-9]{{8}}') THEN nullif(TRY_CAST({d} AS UBIGINT), 0) END",
+    value="CASE WHEN digits_only({d}, 8, 8, {p}) THEN nullif(TRY_CAST({d} AS UBIGINT), 0) END",
     problem="CASE WHEN {t} = '' THEN 'tac-missing'"
     " WHEN {d} IS NULL OR NOT regexp_full_match({d}, '[0-9]*') THEN 'tac-characters'"
     " WHEN strlen({d}) <> 8 THEN 'tac-length' ELSE 'tac-zero' END",
@@ -97,7 +101,7 @@ _TAC: Final = Field(
 
 _IMSI: Final = Field(
     digits="{t}",
-    value="CASE WHEN regexp_full_match({d}, '[0-9]{{5,15}}')"
+    value="CASE WHEN digits_only({d}, 5, 15, {p})"
     " THEN TRY_CAST({d} AS UBIGINT) * 16 + strlen({d}) END",
     problem="CASE WHEN {t} = '' THEN 'imsi-missing'"
     " WHEN {d} IS NULL OR NOT regexp_full_match({d}, '[0-9]*') THEN 'imsi-characters'"
@@ -106,7 +110,7 @@ _IMSI: Final = Field(
 
 _MSISDN: Final = Field(
     digits="{t}",
-    value="CASE WHEN regexp_full_match({d}, '[1-9][0-9]{{4,14}}') THEN TRY_CAST({d} AS UBIGINT) END",
+    value="CASE WHEN digits_only({d}, 5, 15, {p}) AND {d} >= '1' THEN TRY_CAST({d} AS UBIGINT) END",
     problem="CASE WHEN {t} = '' THEN 'msisdn-missing'"
     " WHEN NOT regexp_full_match({d}, '[0-9]*') THEN 'msisdn-characters'"
     " WHEN {d}[1] = '0' THEN 'msisdn-not-international' ELSE 'msisdn-length' END",
@@ -114,7 +118,7 @@ _MSISDN: Final = Field(
 
 _TYPED_MSISDN: Final = Field(
     digits="typed_number({t})",
-    value="CASE WHEN regexp_full_match({d}, '[1-9][0-9]{{4,14}}') AND country_fits({d})"
+    value="CASE WHEN digits_only({d}, 5, 15, {p}) AND {d} >= '1' AND country_fits({d})"
     " THEN TRY_CAST({d} AS UBIGINT) END",
     problem="CASE WHEN {t} = '' THEN 'msisdn-missing'"
     f" WHEN length({{t}}) > {limits.MAX_TYPED_CHARS} THEN 'msisdn-length'"
@@ -123,24 +127,24 @@ _TYPED_MSISDN: Final = Field(
 
 
 def _date(days_later: int) -> Field:
-    """Seconds of a day's start (the same day's, or the next one's), of an instant, or as written."""
-    day = f"CASE WHEN year({{day}}) BETWEEN {FIRST_YEAR} AND {LAST_YEAR} THEN getvariable('day_starts')"
-    day += f"[date_diff('day', DATE '{FIRST_YEAR}-01-01', {{day}}) + {1 + days_later}] END"
-    dashed = day.format(day="TRY_CAST({d} AS DATE)")
+    """Seconds at which a day (or the one ``days_later``) starts, of an instant, or as written."""
+    dashed = "TRY_CAST({d} AS DATE)"
     packed = "TRY_CAST(left({d}, 4) || '-' || {d}[5:6] || '-' || {d}[7:8] AS DATE)"
     value = (
-        f"CASE WHEN regexp_full_match({{d}}, '{_braced(_ISO_DAY)}') THEN {dashed}"
-        f" WHEN regexp_full_match({{d}}, '[0-9]{{{{8}}}}') THEN {day.format(day=packed)}"
+        f"CASE WHEN regexp_full_match({{d}}, '{_braced(_ISO_DAY)}')"
+        f" THEN start_of({dashed}, {days_later})"
+        f" WHEN regexp_full_match({{d}}, '[0-9]{{{{8}}}}') THEN start_of({packed}, {days_later})"
         " WHEN regexp_full_match({d}, '[0-9]{{9,11}}') THEN in_years(TRY_CAST({d} AS BIGINT))"
-        f" WHEN regexp_full_match({{d}}, '{_braced(_INSTANT)}(Z|[+-][0-9]{{{{2}}}}:?[0-9]{{{{2}}}})')"
+        f" WHEN regexp_full_match({{d}}, '{_braced(_INSTANT + _OFFSET)}')"
         " THEN in_years(instant({d})) END"
     )
     problem = (
         "CASE WHEN {t} = '' THEN 'date-missing'"
         " WHEN regexp_matches({d}, '^1[345][0-9]{{2}}([-/.]|[0-9]{{4}}$)') THEN 'date-jalali'"
         f" WHEN regexp_full_match({{d}}, '{_braced(_INSTANT)}') THEN 'date-no-offset'"
-        " WHEN regexp_full_match({d}, '[0-9]{{9,11}}') OR TRY_CAST(left({d}, 10) AS DATE) IS NOT NULL"
-        f" OR {packed} IS NOT NULL AND strlen({{d}}) = 8 THEN 'date-range' ELSE 'date-format' END"
+        " WHEN regexp_full_match({d}, '[0-9]{{9,11}}')"
+        " OR TRY_CAST(left({d}, 10) AS DATE) IS NOT NULL"
+        f" OR strlen({{d}}) = 8 AND {packed} IS NOT NULL THEN 'date-range' ELSE 'date-format' END"
     )
     return Field("{t}", value, problem)
 
@@ -169,7 +173,8 @@ _FIELDS: Final[dict[str, Field]] = {
     ),
     "forced": Field(
         "lower({t})",
-        "CASE WHEN {d} IN ('true', 'yes', '1') THEN 1 WHEN {d} IN ('false', 'no', '0', '') THEN 0 END",
+        "CASE WHEN {d} IN ('true', 'yes', '1') THEN 1"
+        " WHEN {d} IN ('false', 'no', '0', '') THEN 0 END",
         "'forced-unknown'",
     ),
     "any": Field("''", "0", "''"),
@@ -187,22 +192,27 @@ def _reasons(bits: Mapping[str, int]) -> Field:
     )
 
 
-def _macros(numbering: Numbering) -> list[str]:
+def _digit_macros() -> list[str]:
+    digits = [f"(k // {10**place} % 10)" for place in range(limits.IMEI_DIGITS)]
+    doubled = [f"2 * {digit} + {digit} // 5" for digit in digits[::2]]  # modulo 10
+    return [
+        f"luhn_sum(k) AS ({' + '.join(doubled + digits[1::2])})",
+        f"ascii_digits(t) AS ({_to_ascii('t', separators=False)})",
+        f"bare_digits(t) AS ({_to_ascii('t', separators=True)})",
+        "digits_only(d, low, high, plain) AS (strlen(d) BETWEEN low AND high"
+        " AND CASE WHEN plain THEN true ELSE regexp_full_match(d, '[0-9]*') END)",
+        "only_digits(t) AS (CASE WHEN regexp_full_match(t, '[0-9]*') THEN t END)",
+        f"typed_digits(t) AS (CASE WHEN length(t) <= {limits.MAX_TYPED_CHARS}"
+        f" THEN only_digits(bare_digits(trim(t, {quoted(_blanks())}))) END)",
+    ]
+
+
+def _number_macros(numbering: Numbering) -> list[str]:
+    """``msisdn_from_typed``, step by step: ``u`` unmarked, ``d`` digits as typed."""
     low, high = numbering.min_national_digits, numbering.max_national_digits
     country, international = numbering.country_code, numbering.international_prefix
     trunk = numbering.trunk_prefix
-    doubled = ("(CASE WHEN {0} > 4 THEN {0} * 2 - 9 ELSE {0} * 2 END)", "{0}")
-    luhn = " + ".join(
-        doubled[place % 2].format(f"(k // {10**place} % 10)") for place in range(limits.IMEI_DIGITS)
-    )
-    blank, marks = quoted(_blanks()), quoted(_DIRECTION_MARKS)
     return [
-        f"check_digit(k) AS (((10 - ({luhn}) % 10) % 10)::VARCHAR)",
-        f"ascii_digits(t) AS ({_to_ascii('t', separators=False)})",
-        f"bare_digits(t) AS ({_to_ascii('t', separators=True)})",
-        "only_digits(t) AS (CASE WHEN regexp_full_match(t, '[0-9]*') THEN t END)",
-        f"typed_digits(t) AS (CASE WHEN length(t) <= {limits.MAX_TYPED_CHARS}"
-        f" THEN only_digits(bare_digits(trim(t, {blank}))) END)",
         f"country_fits(d) AS (NOT starts_with(d, {quoted(country)})"
         f" OR strlen(d) - {len(country)} BETWEEN {low} AND {high})",
         f"international(d) AS (CASE WHEN {_prefixed(international)}"
@@ -210,13 +220,22 @@ def _macros(numbering: Numbering) -> list[str]:
         f" WHEN {_prefixed(trunk)} THEN {quoted(country)} || substring(d, {len(trunk) + 1})"
         f" WHEN starts_with(d, {quoted(country)}) AND country_fits(d) THEN d"
         f" WHEN strlen(d) <= {high} THEN {quoted(country)} || d ELSE d END)",
-        f"unmarked(t) AS (ltrim(trim(t, {blank}), {marks}))",
-        "plussed(u) AS (CASE WHEN starts_with(u, '+') THEN nullif(typed_digits(substring(u, 2)), '')"
+        f"unmarked(t) AS (ltrim(trim(t, {quoted(_blanks())}), {quoted(_DIRECTION_MARKS)}))",
+        "plussed(u) AS (CASE WHEN starts_with(u, '+')"
+        " THEN nullif(typed_digits(substring(u, 2)), '')"
         " ELSE international(nullif(typed_digits(u), '')) END)",
         f"typed_number(t) AS (CASE WHEN length(t) <= {limits.MAX_TYPED_CHARS}"
         " THEN plussed(unmarked(t)) END)",
+    ]
+
+
+def _date_macros() -> list[str]:
+    return [
         f"in_years(s) AS (CASE WHEN s >= {_seconds(FIRST_YEAR)} AND s < {_seconds(LAST_YEAR + 1)}"
         " THEN s END)",
+        f"start_of(day, later) AS (CASE WHEN year(day) BETWEEN {FIRST_YEAR} AND {LAST_YEAR} THEN"
+        f" getvariable('day_starts')[date_diff('day', DATE '{FIRST_YEAR}-01-01', day) + 1 + later]"
+        " END)",
         "instant(t) AS (epoch(TRY_CAST(replace(regexp_extract(t,"
         " '^[0-9-]*[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?'), 'T', ' ')"
         " || CASE WHEN t[17] = ':' THEN '' ELSE ':00' END AS TIMESTAMP))::BIGINT - shift(t))",

@@ -47,7 +47,7 @@ class Layout:
 
 
 def layout_of(file: ListFile, manifest: Manifest, piece: Piece, *, now: int) -> Layout:
-    """The layout of a piece by its header. Raises Refused ``file-header``, saying what was expected."""
+    """The layout of a piece by its header. Raises Refused ``file-header``: what was expected."""
     header = _header(file, piece)
     if file.format is FileFormat.DIRBS_BLACKLIST:
         return _dirbs_blacklist(manifest, header, now)
@@ -67,7 +67,8 @@ def layout_of(file: ListFile, manifest: Manifest, piece: Piece, *, now: int) -> 
         return Layout(_ordered(kinds, header), row, lists)
     if spec.kind == generation.PAIRS:
         key, value = catalogue.headers_of(file.format, file.list_name)[0]
-        return Layout({name: name for name in header}, {"a": f"{{{key}}}", "b": f"{{{value}}}"}, lists)
+        row = {"a": f"{{{key}}}", "b": f"{{{value}}}"}
+        return Layout({name: name for name in header}, row, lists)
     return _members(header, spec.keys, lists)
 
 

@@ -1,4 +1,4 @@
-"""The manifest of a bulk load: which file is which list. Parsed and checked as a whole, then a value.
+"""The manifest of a bulk load: which file is which list. Checked as a whole, then a value.
 
 Reads the manifest only; the files that it names are looked at when they are read. Unknown names are
 refused with the nearest known one.
@@ -35,7 +35,7 @@ _FILE = ("path", "list", "format", "typed", "allow_empty")
 
 @dataclass(frozen=True, slots=True)
 class ListFile:
-    """One ``[[file]]``: ``path`` is absolute or relative to the manifest, ``name`` as written there."""
+    """One ``[[file]]``. ``name``: the path as written; ``path``: the same from the manifest on."""
 
     path: Path
     name: str
@@ -47,25 +47,29 @@ class ListFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A checked manifest. ``reasons``: DIRBS text → reason name; ``reason_ids``: ids given before."""
+    """A checked manifest. ``reasons``: DIRBS text → reason name; ``reason_ids``: ids given before.
+
+    ``max_reject_share`` is None where the manifest leaves it to the settings.
+    """
 
     path: Path
     feed: str
     registry: str
     timezone: ZoneInfo
-    max_reject_share: float
+    max_reject_share: float | None
     reasons: Mapping[str, str]
     reason_ids: Mapping[str, int]
     files: tuple[ListFile, ...]
 
     def black_reasons(self) -> tuple[str, ...]:
         """Every black reason that this load can fill, sorted."""
-        named = {file.list_name.removeprefix(BLACK) for file in self.files if _is_black(file.list_name)}
+        lists = [file.list_name for file in self.files]
+        named = {name.removeprefix(BLACK) for name in lists if _is_black(name)}
         mapped = any(file.format is FileFormat.DIRBS_BLACKLIST for file in self.files)
         return tuple(sorted(named | (set(self.reasons.values()) if mapped else set())))
 
     def black_ids(self) -> dict[str, int]:
-        """The id of each of ``black_reasons``: well known, from ``[reason_ids]``, or the next free."""
+        """The id of each black reason: well known, from ``[reason_ids]``, or the next free."""
         return reason_ids(self.feed, list(self.black_reasons()), self.reason_ids)
 
 
@@ -193,7 +197,7 @@ def _reason_ids(tree: Mapping[str, object], feed: str, where: str) -> dict[str, 
         if not _is_black(BLACK + name) or name in WELL_KNOWN_REASONS:
             raise Refused("manifest-value", "no reason name, or one with a known id", where=place)
         if type(number) is not int or not first <= number <= last or number in ids.values():
-            detail = f"an id of the {feed} feed is {first} to {last}, each used once; got {number!r}"
+            detail = f"ids of the {feed} feed are {first} to {last}, each once; got {number!r}"
             raise Refused("manifest-value", detail, where=place)
         ids[name] = number
     return ids
@@ -214,8 +218,10 @@ def _is_black(list_name: str) -> bool:
     return _BLACK_LIST.fullmatch(list_name) is not None
 
 
-def _share(tree: Mapping[str, object], where: str) -> float:
-    share = tree.get("max_reject_share", 0.01)
+def _share(tree: Mapping[str, object], where: str) -> float | None:
+    share = tree.get("max_reject_share")
+    if share is None:
+        return None
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         detail = f"a share from 0 to 1; got {share!r}"
         raise Refused("manifest-value", detail, where=f"{where}: max_reject_share")
@@ -262,4 +268,3 @@ def _known_only(tree: Mapping[str, object], known: tuple[str, ...], where: str) 
 
 def _unknown(what: str, text: str, known: Iterable[str], where: str) -> Refused:
     return Refused("manifest-unknown", f"no {what} {text!r}: {nearest(text, known)}", where=where)
-

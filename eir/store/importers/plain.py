@@ -1,8 +1,8 @@
 """From a named file to plain CSV pieces whose lines are counted: unpacked, capped, looked at once.
 
-A gzip or zip is known by its first bytes, whatever it is called, and unpacked into the scratch folder
-under a name of ours (what a zip calls its members names nothing here). A plain file is read in
-place through a link, so no character of its name means anything to the reader.
+A gzip or zip is known by its first bytes, whatever it is called, and unpacked into the scratch
+folder under a name of ours (what a zip calls its members names nothing here). A plain file is read
+in place through a link, so no character of its name means anything to the reader.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Final, cast
 
 from eir import limits
 from eir.errors import Refused
@@ -52,8 +52,8 @@ def pieces_of(
 ) -> tuple[list[Piece], list[str]]:
     """The CSVs in the file (several in a zip), and the names of members passed over.
 
-    ``skip_deltas``: members named ``*_delta_*`` are passed over: DIRBS-Core puts them beside the full
-    list. Raises Refused: file-missing, file-unreadable, file-damaged, file-too-large, zip-*, file-encoding.
+    ``skip_deltas``: members named ``*_delta_*`` are passed over: DIRBS-Core puts them beside the
+    full list. Raises Refused ``file-…``, ``zip-…`` or ``scratch-full``, naming file and line.
     """
     if not path.exists():
         raise Refused("file-missing", f"there is no such file as {path}", where=name)
@@ -70,15 +70,16 @@ def pieces_of(
         link.symlink_to(path.resolve())
         return [_surveyed(link, name, advance)], []
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "scratch-full" if full else "file-unreadable"
-        raise Refused(reason, error.strerror or str(error), where=name) from error
+        detail = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Refused("scratch-full", detail, where=name) from error
+        raise Refused("file-unreadable", detail, where=name) from error
 
 
 def _unpacked_gzip(path: Path, name: str, scratch: Path, advance: Advance) -> Piece:
     target = _fresh(scratch)
     with _damage_named(name), gzip.open(path, "rb") as packed:
-        _unpack(packed, target, packed_bytes=path.stat().st_size, name=name)
+        _unpack(cast("IO[bytes]", packed), target, packed_bytes=path.stat().st_size, name=name)
     return _surveyed(target, name, advance)
 
 
@@ -113,16 +114,17 @@ def _csv_members(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
     members = [
         member
         for member in every
-        if member.filename.casefold().endswith(".csv") and not member.filename.startswith("__MACOSX/")
+        if member.filename.casefold().endswith(".csv")
+        and not member.filename.startswith("__MACOSX/")
     ]
     if not members:
         sheet = any(member.filename == "[Content_Types].xml" for member in every)
-        detail = "a spreadsheet, not a list: save it as CSV (UTF-8)" if sheet else "no .csv in the zip"
+        detail = "a spreadsheet: save it as CSV (UTF-8)" if sheet else "no .csv in the zip"
         raise Refused("zip-no-csv", detail, where=name)
     return members
 
 
-def _unpack(packed: BinaryIO | gzip.GzipFile, target: Path, *, packed_bytes: int, name: str) -> None:
+def _unpack(packed: IO[bytes], target: Path, *, packed_bytes: int, name: str) -> None:
     cap = max(packed_bytes * limits.MAX_UNPACK_RATIO, limits.UNPACK_RATIO_FLOOR_BYTES)
     cap = min(cap, limits.MAX_LIST_UNPACKED_BYTES)
     written = 0
@@ -130,32 +132,77 @@ def _unpack(packed: BinaryIO | gzip.GzipFile, target: Path, *, packed_bytes: int
         while chunk := packed.read(_CHUNK):
             written += len(chunk)
             if written > cap:
-                detail = f"unpacks to more than {cap:,} bytes from {packed_bytes:,}: no list does that"
+                detail = f"{packed_bytes:,} bytes unpack to more than {cap:,}: no list does that"
                 raise Refused("file-too-large", detail, where=name)
             plain.write(chunk)
 
 
 def _surveyed(path: Path, name: str, advance: Advance) -> Piece:
     """Look at every byte once: lines, a free delimiter, nothing that is no text."""
-    size = lines = 0
-    free = bytes(_DELIMITERS)
-    last = b""
-    first = b""
+    seen = _Seen()
     for chunk in _chunks(path):
-        if not size:
-            first = chunk[: limits.MAX_LIST_LINE_BYTES + 4]
-        lines += _line_ends(chunk, last)
-        free = bytes(byte for byte in free if byte not in chunk)
-        _check_line_lengths(chunk, name, lines)
-        size += len(chunk)
-        last = chunk[-1:]
+        seen.look(chunk, name)
         advance(len(chunk))
-    if last not in (b"", b"\n", b"\r"):
-        lines += 1
-    if not free:
+    if seen.mixed_ends:
+        path = _with_plain_ends(path)
+    if not seen.free:
         raise Refused("file-encoding", "full of control characters: not a CSV", where=name)
-    first_line = _first_line(first, name)
-    return Piece(path, name, size, lines, chr(free[0]), _fields(first_line), first_line)
+    first_line = _first_line(seen.first, name)
+    fields = _fields(first_line)
+    return Piece(path, name, seen.size, seen.lines, chr(seen.free[0]), fields, first_line)
+
+
+class _Seen:
+    """What the chunks looked at so far held."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.first = b""
+        self.free = _DELIMITERS
+        self._last = b""
+        self._feeds = self._returns = self._both = 0
+
+    def look(self, chunk: bytes, name: str) -> None:
+        """Count what the next chunk holds. Raises Refused where a line in it is endless."""
+        _check_line_lengths(chunk, name, self._ends)
+        self.first = self.first or chunk[: limits.MAX_LIST_LINE_BYTES + 4]
+        self.free = bytes(byte for byte in self.free if byte not in chunk)
+        self._feeds += chunk.count(b"\n")
+        if b"\r" in chunk:
+            self._returns += chunk.count(b"\r")
+            self._both += chunk.count(b"\r\n")
+        if self._last == b"\r" and chunk.startswith(b"\n"):
+            self._both += 1
+        self._last = chunk[-1:]
+        self.size += len(chunk)
+
+    @property
+    def lines(self) -> int:
+        """Lines that end in LF, CR LF or a CR alone, and a last one without an end."""
+        return self._ends + (self._last not in (b"", b"\n", b"\r"))
+
+    @property
+    def _ends(self) -> int:
+        return self._feeds + self._returns - self._both
+
+    @property
+    def mixed_ends(self) -> bool:
+        """Whether lines end otherwise than all in LF or all in CR LF."""
+        return self._returns > 0 and not self._feeds == self._returns == self._both
+
+
+def _with_plain_ends(path: Path) -> Path:
+    """A copy in which every line ends in LF: the reader wants one kind of end, people mix them."""
+    target = _fresh(path.parent)
+    with target.open("xb") as plain:
+        held = b""
+        for chunk in _chunks(path):
+            whole = held + chunk
+            held = whole[-1:] if whole.endswith(b"\r") else b""
+            whole = whole[: len(whole) - len(held)]
+            plain.write(whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
+        plain.write(held.replace(b"\r", b"\n"))
+    return target
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
@@ -164,25 +211,17 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _line_ends(chunk: bytes, before: bytes) -> int:
-    """Line ends in the chunk: LF, CR LF as one, and a CR alone; ``before`` is the byte ahead of it."""
-    ends = chunk.count(b"\n")
-    if b"\r" in chunk:
-        ends += chunk.count(b"\r") - chunk.count(b"\r\n")
-    if before == b"\r" and chunk.startswith(b"\n"):
-        ends -= 1
-    return ends
+def _check_line_lengths(chunk: bytes, name: str, ends: int) -> None:
+    """Refuse a file with a line of megabytes: each window as wide as a limit must hold an end.
 
-
-def _check_line_lengths(chunk: bytes, name: str, lines: int) -> None:
-    """Refuse a file with a line of megabytes. Each window as wide as a limit must hold a line's end.
-
-    Lines just above the limit are rejects of their own, by the reader.
+    ``ends``: the lines that ended before the chunk. Lines just above the limit are rejects of
+    their own, by the reader.
     """
     width = limits.MAX_LIST_LINE_BYTES * 8
     for start in range(0, len(chunk) - width + 1, width):
-        if chunk.find(b"\n", start, start + width) < 0 and chunk.find(b"\r", start, start + width) < 0:
-            line = lines - _line_ends(chunk[start:], b"") + 1
+        window = (start, start + width)
+        if chunk.find(b"\n", *window) < 0 and chunk.find(b"\r", *window) < 0:
+            line = ends + max(chunk.count(b"\n", 0, start), chunk.count(b"\r", 0, start)) + 1
             detail = f"a line of more than {width:,} bytes: not a list of lines"
             raise Refused("file-line-too-long", detail, where=f"{name}: line {line}")
 

@@ -28,9 +28,9 @@ _MACROS: Final = (
         CASE WHEN starts_with(x, '"') THEN replace(x[2:-2], '""', '"') ELSE x END))""",
     f"""split_quoted(line) AS (CASE WHEN regexp_full_match(line, {_LINE})
         THEN unquoted(regexp_extract_all(',' || line, {_NEXT_ITEM}, 1)) END)""",
-    """split_line(line) AS (CASE WHEN contains(line, '"') THEN trimmed(split_quoted(line))
-        WHEN contains(line, ' ') OR contains(line, '\t') THEN trimmed(string_split(line, ','))
-        ELSE string_split(line, ',') END)""",
+    """split_line(line, plain) AS (CASE WHEN plain THEN string_split(line, ',')
+        WHEN contains(line, '"') THEN trimmed(split_quoted(line))
+        ELSE trimmed(string_split(line, ',')) END)""",
 )
 
 
@@ -48,9 +48,8 @@ def prepare(scratch: Scratch) -> None:
     """Make the table of rejects and the macros that split lines."""
     for macro in _MACROS:
         scratch.run(f"CREATE OR REPLACE TEMP MACRO {macro}")
-    scratch.run(
-        "CREATE TABLE rejects (piece INTEGER, line BIGINT, col VARCHAR, value VARCHAR, reason VARCHAR)"
-    )
+    columns = "piece INTEGER, line BIGINT, col VARCHAR, value VARCHAR, reason VARCHAR"
+    scratch.run(f"CREATE TABLE rejects ({columns})")
 
 
 def read_piece(
@@ -76,7 +75,7 @@ def read_piece(
     ((lost,),) = scratch.rows(f"SELECT count(DISTINCT line) FROM unread{number}")
     unread = int(str(lost))
     if seen + unread != max(piece.lines - 1, 0):
-        detail = f"{piece.lines - 1:,} lines were counted, {seen + unread:,} read: it changed meanwhile"
+        detail = f"{piece.lines - 1:,} lines counted, {seen + unread:,} read: it changed meanwhile"
         raise Refused("file-changed", detail, where=piece.name)
     if unread:
         scratch.run(_unread_rejects(number))
@@ -130,10 +129,10 @@ class _RowSql:
         return (
             f"SELECT {number}, n + 1 + coalesce(lost, 0), {column}, {_printable(value)}, {reason}"
             f" FROM ({self._valued(number, numbered=True)}) numbered"
-            " ASOF LEFT JOIN (SELECT line - place AS at, max(place) + 1 AS lost FROM"
+            " ASOF LEFT JOIN (SELECT line - place AS since, max(place) + 1 AS lost FROM"
             " (SELECT line, row_number() OVER (ORDER BY line) - 1 AS place"
-            f" FROM (SELECT DISTINCT line FROM unread{number})) GROUP BY at) shifts"
-            f" ON n + 1 >= shifts.at WHERE NOT {self._ok()}"
+            f" FROM (SELECT DISTINCT line FROM unread{number})) GROUP BY since) shifts"
+            f" ON n + 1 >= shifts.since WHERE NOT {self._ok()}"
         )
 
     def _valued(self, number: int, *, numbered: bool) -> str:
@@ -142,14 +141,16 @@ class _RowSql:
         texts = ", ".join(f"coalesce(f[{place + 1}], '') AS t{place}" for place in places)
         digits = ", ".join(f"{fields[p].digits.format(t=f't{p}')} AS d{p}" for p in places)
         values = ", ".join(
-            f"{fields[p].value.format(t=f't{p}', d=f'd{p}')} AS v{p}" for p in places
+            f"{fields[p].value.format(t=f't{p}', d=f'd{p}', p='plain')} AS v{p}" for p in places
         )
         blank = "line IS NULL OR len(f) = 1 AND f[1] = ''"
         return (
             f"SELECT *, {values} FROM (SELECT *, {digits} FROM"
             f" (SELECT *, coalesce(len(f), 0) = {len(fields)} AS shaped,"
             f" coalesce({blank}, false) AS blank, {texts}"
-            f" FROM (SELECT *, split_line(line) AS f FROM {self._lines(number, numbered)})))"
+            " FROM (SELECT *, split_line(line, plain) AS f FROM"
+            " (SELECT *, regexp_full_match(line, '[0-9,]*') AS plain"
+            f" FROM {self._lines(number, numbered)}))))"
         )
 
     def _lines(self, number: int, numbered: bool) -> str:

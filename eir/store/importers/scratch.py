@@ -6,6 +6,7 @@ that progress is told and an interrupt ends them. DuckDB is imported here and no
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -50,14 +51,25 @@ class Progress:
 Tell = Callable[[Progress], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What a load may use: ``threads`` (0 = one for each processor), memory before it spills."""
+
+    threads: int = 0
+    memory_mib: int = 2_048
+
+
 class Scratch:
     """A context manager around one DuckDB connection and its folder (0700), both gone at the end.
 
     Raises Refused ``extra-missing`` where DuckDB or pyarrow is not installed, ``scratch-full``
-    where disk or memory did not suffice.
+    where disk or memory did not suffice, ``scratch-unwritable`` for any other OSError inside but a
+    listener's broken pipe.
     """
 
-    def __init__(self, beside: Path, numbering: Numbering, timezone: ZoneInfo) -> None:
+    def __init__(
+        self, beside: Path, numbering: Numbering, timezone: ZoneInfo, effort: Effort | None = None
+    ) -> None:
         _require_extra()
         try:
             self.folder = Path(tempfile.mkdtemp(prefix=".load-", dir=beside))
@@ -65,7 +77,7 @@ class Scratch:
             detail = f"cannot work here: {error.strerror}"
             raise Refused("scratch-unwritable", detail, where=str(beside)) from error
         try:
-            self.connection = _connected(self.folder)
+            self.connection = _connected(self.folder, effort or Effort())
             fields.define(self.connection, numbering, timezone)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -82,6 +94,12 @@ class Scratch:
     ) -> None:
         self.connection.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            where = str(error.filename or self.folder)
+            detail = error.strerror or str(error)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Refused("scratch-full", detail, where=where) from error
+            raise Refused("scratch-unwritable", detail, where=where) from error
 
     def run(self, sql: str, share: Callable[[float], None] | None = None) -> None:
         """Execute a long statement; ``share`` is told the part done, 0 … 1, while it runs."""
@@ -102,7 +120,9 @@ class Scratch:
                 return
             yield tuple(column.to_numpy(zero_copy_only=True) for column in batch.columns)
 
-    def _watched(self, action: Callable[[], Result], share: Callable[[float], None] | None) -> Result:
+    def _watched(
+        self, action: Callable[[], Result], share: Callable[[float], None] | None
+    ) -> Result:
         import duckdb
 
         with ThreadPoolExecutor(1) as beside:
@@ -129,7 +149,7 @@ def _require_extra() -> None:
         raise Refused("extra-missing", detail) from error
 
 
-def _connected(folder: Path) -> DuckDBPyConnection:
+def _connected(folder: Path, effort: Effort) -> DuckDBPyConnection:
     import duckdb
 
     connection = duckdb.connect(
@@ -137,10 +157,12 @@ def _connected(folder: Path) -> DuckDBPyConnection:
         config={
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "memory_limit": f"{limits.MAX_LOAD_ENGINE_MEMORY_BYTES >> 20}MiB",
+            "memory_limit": f"{effort.memory_mib}MiB",
             "temp_directory": str(folder / "spill"),
             "preserve_insertion_order": False,
         },
     )
+    if effort.threads:
+        connection.execute("SET threads = ?", [effort.threads])
     connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
     return connection

@@ -1,7 +1,8 @@
-"""Sorted batches → unique, settled batches. Every oddity between rows is counted, and named if a conflict.
+"""Sorted batches → unique, settled batches; what disagrees between rows is counted and named.
 
-What a conflict comes to is decided here, always for the outcome that refuses nobody: an IMSI said to
-have two numbers has none, the later of two deadlines holds, of two overrides the one that admits.
+What a conflict comes to is decided here, always for the outcome that refuses nobody: an IMSI said
+to have two numbers has none, the later of two deadlines holds, of two overrides the one that
+admits.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def latest_deadlines(
     batches: Iterable[tuple[U64, U64, I64]], tally: Tally
 ) -> Iterator[tuple[U64, U64, I64]]:
     """Batches (IMEIs, numbers, deadlines) sorted by all three; the last deadline of each pair."""
-    for keys, numbers, deadlines in whole_keys(batches):  # type: ignore[arg-type]
+    for keys, numbers, deadlines in whole_keys(batches):
         first = _first_of_each(keys, numbers)
         last = np.append(first[1:], True)
         distinct = _first_of_each(keys, numbers, deadlines)
@@ -94,8 +95,10 @@ def latest_deadlines(
         yield keys[last], numbers[last], deadlines[last].astype(np.int64)
 
 
-def settled_overrides(batches: Iterable[tuple[NDArray[np.generic], ...]], tally: Tally) -> list[Override]:
-    """One override an identity of rows (imei, msisdn, until, allow + 2 × forced), in any order."""
+def settled_overrides(
+    batches: Iterable[tuple[NDArray[np.generic], ...]], tally: Tally
+) -> list[Override]:
+    """One override an identity of rows (imei, msisdn, until, 1 for allow + 2 for forced)."""
     best: dict[tuple[int, int], Override] = {}
     for batch in batches:
         tally.rows += len(batch[0])
@@ -107,13 +110,14 @@ def settled_overrides(batches: Iterable[tuple[NDArray[np.generic], ...]], tally:
             elif other != row:
                 kept, dropped = sorted((other, row), key=_admits, reverse=True)
                 best[imei, msisdn] = kept
-                named = Disagreement("override-twice", (imei, msisdn), _worded(kept), _worded(dropped))
+                item = (imei, msisdn)
+                named = Disagreement("override-twice", item, _worded(kept), _worded(dropped))
                 tally.name(iter([named]), 1)
     return list(best.values())
 
 
 def _admits(row: Override) -> tuple[bool, bool, int]:
-    """Of two overrides the greater admits more: allow, forced, longer; of two denials the shorter."""
+    """The greater of two admits more: allow, forced, for longer; of two denials the shorter."""
     length = row.until or 1 << 32
     return row.allow, row.forced, length if row.allow else -length
 
