@@ -97,6 +97,15 @@ def build(rows: Iterable[tuple[U64, U64]], spool: IO[bytes]) -> PairTable:
     return _encode((_read_batch(spool, size) for size in sizes), _densest(windows))
 
 
+def of_rows(keys: U64, values: U64) -> PairTable:
+    """The table of few rows, sorted by both and unique. Raises ValueError where they are not."""
+    if len(keys):
+        RowOrder().check(keys, values)
+    windows, counts = np.unique(values >> np.uint64(_WINDOW_BITS), return_counts=True)
+    found = {int(window): int(count) for window, count in zip(windows, counts, strict=True)}
+    return _encode([(keys, values)], _densest(found))
+
+
 class RowOrder:
     """Checks that rows (key, value) ascend without repeats, within and across batches."""
 
