@@ -14,6 +14,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from eir.core.delta import Delta, Items
 from eir.core.generation import Section, check_ranges, check_rows
 from eir.core.jit import compiled
 from eir.core.orders import Hold, Override
@@ -37,6 +38,13 @@ class Digest:
 
     def __str__(self) -> str:
         return f"{self.low:016x}{self.high:016x}"
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """What ``str`` of a digest says. Raises ValueError for anything but 32 hex digits."""
+        if len(text) != 32:
+            raise ValueError(f"a digest has 32 hex digits; got {len(text)} characters")
+        return cls(int(text[:16], 16), int(text[16:], 16))
 
 
 def of_rows(section: str, words: U64, *, form: str = "") -> Digest:
@@ -62,6 +70,19 @@ def of_section(section: Section) -> Digest:
         check_rows(section.name, rows)
         total += of_rows(section.name, rows)
     return total + of_rows(section.name, section.ranges, form="range")
+
+
+def of_delta(delta: Delta) -> Digest:
+    """What a delta adds to the digest of the content it is applied to: O(delta)."""
+    total = Digest()
+    for name, change in delta.changes.items():
+        total += _of_items(name, change.added) - _of_items(name, change.removed)
+    return total
+
+
+def _of_items(name: str, items: Items) -> Digest:
+    total = sum((of_order(name, row) for row in items.orders), Digest())
+    return total + of_rows(name, items.rows) + of_rows(name, items.ranges, form="range")
 
 
 def of_order(section: str, row: Override | Hold) -> Digest:
