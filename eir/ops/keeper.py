@@ -19,7 +19,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import eir
-from eir.core import policy
+from eir.core import golden, policy
 from eir.core.explanation import Explanation, origin_of
 from eir.core.generation import OPERATOR, REGISTRY, Generation
 from eir.core.policy import Status
@@ -68,6 +68,7 @@ class Keeper:
         Raises Refused where the node can't start: the depot is in use, an address is taken.
         """
         with self._depot.held_by_keeper():
+            await asyncio.to_thread(golden.verify_kernel)
             await self._take_up(self._config)
             self._holder.listen(lambda _: self._grpc.readiness_changed())
             async with contextlib.AsyncExitStack() as doors:
