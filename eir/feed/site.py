@@ -21,7 +21,7 @@ from typing import Final, Literal, Protocol
 from eir import limits
 from eir.errors import Conflict, Refused
 from eir.feed.address import Address
-from eir.feed.head import HEAD_NAME, KEYS_NAME, Serial, is_file_name
+from eir.feed.head import HEAD_NAME, KEYS_NAME, FeedFile, Serial, is_file_name
 
 _UNPREDICTABLE_BYTES: Final = 16
 _CAPS: Final = {HEAD_NAME: limits.MAX_HEAD_BYTES, KEYS_NAME: limits.MAX_KEYS_BYTES}
@@ -64,6 +64,12 @@ class Site(Protocol):
         The new tag. Raises Conflict if another publisher was first: read again, and begin anew.
         """
 
+    def bring(self, file: FeedFile, aside: Path) -> Path:
+        """The file on this machine: where it stands in a folder, else fetched into ``aside``.
+
+        Raises Refused ``fetch-missing`` where it is gone, ``fetch-hash`` where it is another.
+        """
+
     def standing(self) -> list[Standing]:
         """The immutable files, by name."""
 
@@ -104,6 +110,13 @@ def check_immutable(name: str) -> None:
     """Raise ValueError unless ``name`` may name an immutable file."""
     if not is_file_name(name):
         raise ValueError(f"{name!r} is no file name of a feed")
+
+
+def check_hash(path: Path, file: FeedFile) -> None:
+    """Raises Refused ``fetch-hash`` unless ``path`` holds what the head says of ``file``."""
+    with path.open("rb") as raw:
+        if hashlib.file_digest(raw, "sha256").hexdigest() != file.sha256:
+            raise Refused("fetch-hash", "not the bytes that the head names", where=file.name)
 
 
 class FolderSite:
@@ -161,6 +174,14 @@ class FolderSite:
                 scratch.unlink(missing_ok=True)
             self._sync_folder()
         return _tag(raw)
+
+    def bring(self, file: FeedFile, aside: Path) -> Path:
+        """See Site."""
+        path = self._folder / file.name
+        if not path.is_file():
+            raise Refused("fetch-missing", "not there", where=file.name)
+        check_hash(path, file)
+        return path
 
     def standing(self) -> list[Standing]:
         """See Site."""
