@@ -33,6 +33,11 @@ class BucketSite:
     def __init__(self, address: Address) -> None:
         self._store: ObjectStore = connect(address, connect_s=_CONNECT_S, idle_s=_IDLE_S)
 
+    @property
+    def near(self) -> bool:
+        """See Site."""
+        return False
+
     def read(self, name: str) -> Tagged | None:
         """See Site. Raises Refused ``feed-no-etag`` where the bucket gives none to compare."""
         check_changing(name)

@@ -164,8 +164,8 @@ class Publisher:
             else:
                 retired[each.name] = left_at
         self._remember(retired)
-        for path in self.folder.glob("*-*-*"):
-            if path.name not in named:
+        for path in self.folder.glob("[ds]*-*-*"):
+            if self.site.near or path.name not in named:
                 path.unlink(missing_ok=True)
         return gone
 

@@ -49,8 +49,12 @@ class Site(Protocol):
     """Where a publisher writes.
 
     All raise Refused (``fetch-…``, ``feed-…``) for what the place refuses; a folder's OSError
-    passes through.
+    passes through. ``near``: its files lie on this machine, so nobody needs copies of them.
     """
+
+    @property
+    def near(self) -> bool:
+        """See above."""
 
     def read(self, name: str) -> Tagged | None:
         """The head or the keys file, None if there is none yet."""
@@ -127,6 +131,11 @@ class FolderSite:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._folder = folder
+
+    @property
+    def near(self) -> bool:
+        """See Site."""
+        return True
 
     def read(self, name: str) -> Tagged | None:
         """See Site."""
