@@ -13,20 +13,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from eir.core import deadlines, imeiset, pairtable
+from eir.core import deadlines, imeiset
 from eir.core.gather import rows_of
 from eir.core.generation import (
     BLACK,
     BLACK_UNION,
     LIST,
     OVERRIDES,
-    PAIRS,
     Generation,
     Overlay,
     Section,
     SectionSpec,
-    Table,
+    empty_content,
     spec_of,
+    table_of,
 )
 from eir.core.jit import compiled
 from eir.core.orders import Hold, Override, check_holds, check_overrides
@@ -133,7 +133,7 @@ def _applied(generation: Generation, name: str, change: Change, reason_id: int) 
     if section is None:
         if any(reason_id and reason_id == each.reason_id for each in generation.sections.values()):
             raise Conflict(f"{name}: another black list has the id {reason_id}")
-        section = Section(name, _table(spec, _no_rows(spec)), reason_id)
+        section = Section(name, empty_content(name), reason_id)
     if section.reason_id != reason_id or (reason_id == 0) == name.startswith(BLACK):
         raise Conflict(f"{name}: its id is {section.reason_id}, the delta says {reason_id}")
     items = section.items + len(change.added) - len(change.removed)
@@ -223,20 +223,10 @@ def _overlay_with(
         kept = _stacked(spec, before.rows.rows())
         rows = _joined_rows("overlay", kept[~_among(kept[:, 0], touched)], rows)
         touched = np.union1d(before.touched.keys(), touched)
-    table = _table(spec, rows)
+    table = table_of(spec, rows)
     if isinstance(table, imeiset.ImeiSet):
         table = replace(table, ranges=ranges)
     return Overlay(imeiset.build([touched]), table)
-
-
-def _table(spec: SectionSpec, rows: U64) -> Table:
-    """A table of the section's kind with these rows."""
-    columns = [np.ascontiguousarray(column) for column in rows.T]
-    if spec.kind == LIST:
-        return imeiset.build(columns)
-    if spec.kind == PAIRS:
-        return pairtable.of_rows(columns[0], columns[1])
-    return deadlines.build([(columns[0], columns[1], columns[2].astype(np.int64))])
 
 
 def _union_with(union: Section, blacks: list[Change]) -> Section:

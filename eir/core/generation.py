@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir import limits
+from eir.core import deadlines, imeiset, pairtable
 from eir.core.deadlines import DeadlineTable
 from eir.core.imeiset import ImeiSet
 from eir.core.orders import Hold, Override, reason_name
@@ -126,6 +127,22 @@ def check_ranges(name: str, ranges: NDArray[np.uint64]) -> None:
     """Raises ValueError where a range of a section, uint64[m, 2] ascending, ends too high."""
     if len(ranges) and int(ranges[-1, 1]) > _GREATEST[(what := spec_of(name).keys)]:
         raise ValueError(f"{name}: a range ends at {ranges[-1, 1]}, which is no {what.upper()}")
+
+
+def table_of(spec: SectionSpec, rows: NDArray[np.uint64]) -> Table:
+    """A table of the section's kind with few ascending rows, uint64[n, words], and no ranges."""
+    columns = [np.ascontiguousarray(column) for column in rows.T]
+    if spec.kind == LIST:
+        return imeiset.build(columns)
+    if spec.kind == PAIRS:
+        return pairtable.of_rows(columns[0], columns[1])
+    return deadlines.build([(columns[0], columns[1], columns[2].astype(np.int64))])
+
+
+def empty_content(name: str) -> Content:
+    """What a section of this name holds before it holds anything."""
+    spec = spec_of(name)
+    return table_of(spec, np.empty((0, spec.words), np.uint64)) if spec.words else ()
 
 
 @dataclass(frozen=True, slots=True)

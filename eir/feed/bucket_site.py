@@ -13,9 +13,9 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from eir.errors import Conflict, Refused
 from eir.feed.address import Address
-from eir.feed.head import is_file_name
+from eir.feed.head import FeedFile, is_file_name
 from eir.feed.remote import connect, translated
-from eir.feed.site import Standing, Tagged, check_changing, check_immutable
+from eir.feed.site import Standing, Tagged, check_changing, check_hash, check_immutable
 
 if TYPE_CHECKING:
     from obstore import PutMode
@@ -32,6 +32,11 @@ class BucketSite:
 
     def __init__(self, address: Address) -> None:
         self._store: ObjectStore = connect(address, connect_s=_CONNECT_S, idle_s=_IDLE_S)
+
+    @property
+    def near(self) -> bool:
+        """See Site."""
+        return False
 
     def read(self, name: str) -> Tagged | None:
         """See Site. Raises Refused ``feed-no-etag`` where the bucket gives none to compare."""
@@ -73,6 +78,23 @@ class BucketSite:
             except (AlreadyExistsError, PreconditionError) as error:
                 raise Conflict(f"another publisher changed {name}") from error
         return result["e_tag"] or ""
+
+    def bring(self, file: FeedFile, aside: Path) -> Path:
+        """See Site. What an earlier run brought is taken again where its hash is right."""
+        check_immutable(file.name)
+        path = aside / file.name
+        try:
+            if path.is_file():
+                check_hash(path, file)
+                return path
+        except Refused:
+            path.unlink()
+        part = path.with_name(f".{file.name}.part")
+        with translated(file.name), part.open("wb") as out:
+            for piece in obstore.get(self._store, file.name).stream():
+                out.write(piece)
+        check_hash(part, file)
+        return part.replace(path)
 
     def standing(self) -> list[Standing]:
         """See Site."""

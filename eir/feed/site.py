@@ -21,7 +21,7 @@ from typing import Final, Literal, Protocol
 from eir import limits
 from eir.errors import Conflict, Refused
 from eir.feed.address import Address
-from eir.feed.head import HEAD_NAME, KEYS_NAME, Serial, is_file_name
+from eir.feed.head import HEAD_NAME, KEYS_NAME, FeedFile, Serial, is_file_name
 
 _UNPREDICTABLE_BYTES: Final = 16
 _CAPS: Final = {HEAD_NAME: limits.MAX_HEAD_BYTES, KEYS_NAME: limits.MAX_KEYS_BYTES}
@@ -49,8 +49,12 @@ class Site(Protocol):
     """Where a publisher writes.
 
     All raise Refused (``fetch-…``, ``feed-…``) for what the place refuses; a folder's OSError
-    passes through.
+    passes through. ``near``: its files lie on this machine, so nobody needs copies of them.
     """
+
+    @property
+    def near(self) -> bool:
+        """See above."""
 
     def read(self, name: str) -> Tagged | None:
         """The head or the keys file, None if there is none yet."""
@@ -62,6 +66,12 @@ class Site(Protocol):
         """Replace the head or the keys file whose tag is ``was`` (None: there is none yet).
 
         The new tag. Raises Conflict if another publisher was first: read again, and begin anew.
+        """
+
+    def bring(self, file: FeedFile, aside: Path) -> Path:
+        """The file on this machine: where it stands in a folder, else fetched into ``aside``.
+
+        Raises Refused ``fetch-missing`` where it is gone, ``fetch-hash`` where it is another.
         """
 
     def standing(self) -> list[Standing]:
@@ -106,6 +116,13 @@ def check_immutable(name: str) -> None:
         raise ValueError(f"{name!r} is no file name of a feed")
 
 
+def check_hash(path: Path, file: FeedFile) -> None:
+    """Raises Refused ``fetch-hash`` unless ``path`` holds what the head says of ``file``."""
+    with path.open("rb") as raw:
+        if hashlib.file_digest(raw, "sha256").hexdigest() != file.sha256:
+            raise Refused("fetch-hash", "not the bytes that the head names", where=file.name)
+
+
 class FolderSite:
     """A Site in a folder: fsynced files, hard renames, one publisher at a time by ``flock``."""
 
@@ -114,6 +131,11 @@ class FolderSite:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._folder = folder
+
+    @property
+    def near(self) -> bool:
+        """See Site."""
+        return True
 
     def read(self, name: str) -> Tagged | None:
         """See Site."""
@@ -161,6 +183,14 @@ class FolderSite:
                 scratch.unlink(missing_ok=True)
             self._sync_folder()
         return _tag(raw)
+
+    def bring(self, file: FeedFile, aside: Path) -> Path:
+        """See Site."""
+        path = self._folder / file.name
+        if not path.is_file():
+            raise Refused("fetch-missing", "not there", where=file.name)
+        check_hash(path, file)
+        return path
 
     def standing(self) -> list[Standing]:
         """See Site."""

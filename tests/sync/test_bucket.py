@@ -8,10 +8,14 @@ import pytest
 
 from eir.errors import Conflict, Refused
 from eir.feed.address import Address
+from eir.feed.envelope import SecretKey
 from eir.feed.head import FeedFile, Serial
+from eir.feed.keys import Keys, seal_keys
+from eir.feed.publish import Publisher
 from eir.feed.site import file_name, open_site
 from eir.sync.reader import Patience
 from eir.sync.source import open_source
+from tests.core.contents import Listed, generation_of
 
 moto_server = pytest.importorskip("moto.server")
 CONTENT = bytes(range(256)) * 30_000
@@ -97,3 +101,25 @@ def test_a_bucket_that_is_not_there_is_missing(address: Address) -> None:
                       secret_access_key="secret")  # fmt: skip
     with pytest.raises(Refused, match=r"fetch-(missing|failed)"):
         open_source(nowhere, Patience()).head()
+
+
+def test_a_publisher_goes_on_from_a_bucket_with_and_without_its_copies(
+    address: Address, tmp_path: Path
+) -> None:
+    site, key = open_site(address), SecretKey(b"k" * 32)
+    site.swap("keys", seal_keys(Keys(1, (key.public,), 1, 10**10), key), was=None)
+    publisher = Publisher(site, key, tmp_path)
+    for n, copies in enumerate(("fresh", "kept", "damaged", "gone")):
+        for path in tmp_path.glob("snapshot-*"):
+            if copies == "gone":
+                path.unlink()
+            elif copies == "damaged":
+                path.chmod(0o600)
+                path.write_bytes(b"x")
+        seen = publisher.look([key.public], now=1000 + n)
+        assert not seen.lost
+        content = generation_of({"white": Listed(frozenset({(k,) for k in range(1, n + 2)}))})
+        done = publisher.publish(content, seen, now=1000 + n)
+        assert done.head.serial == n + 1
+        publisher.sweep(done.head, now=1000 + n)
+        assert (tmp_path / done.head.snapshot.name).exists()
