@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn, cast
 
 import typer
 
+import eir
 from eir.errors import EirError, Refused, Unavailable
 from eir.ops import cli_ask, cli_load, cli_snapshot, console, pages
 from eir.ops.config import config_check, load_config
@@ -56,15 +56,22 @@ app.command("status")(cli_ask.status)
 app.command("reload")(cli_ask.reload)
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        console.out.print(eir.__version__)
+        raise typer.Exit(console.EXIT_OK)
+
+
 @app.callback()
 def _every_command(
     shown: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and stop.", is_eager=True, callback=_show_version
+        ),
     ] = False,
 ) -> None:
-    if shown:
-        console.out.print(version("eir"))
-        raise typer.Exit(console.EXIT_OK)
+    pass
 
 
 @app.command()
@@ -122,7 +129,10 @@ def check_config(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a configuration file: every unknown setting and wrong value, with its line."""
+    """Check a configuration file, and say all that is wrong with it.
+
+    Every unknown setting and wrong value is told with its line and the nearest that is known.
+    """
     settings = config_check(path) if path else load_config()
     where = str(settings.path) if settings.path else "built-in defaults (no file found)"
     if as_json:
@@ -133,7 +143,7 @@ def check_config(
 
 @config_app.command("default")
 def default_config() -> None:
-    """Print a configuration file with every setting, its default, and what it does."""
+    """Print a configuration file with every setting explained."""
     sys.stdout.write(pages.default_toml())
 
 

@@ -109,7 +109,7 @@ def _ask(address: str) -> bool:
                 unexpected.append(f"row {question.row}: expected {question.reason}")
     console.out.print(rows)
     console.out.print(
-        "data: serial of the registry's / of the operator's; µs: over gRPC, as a peer"
+        "data: serials of the registry's and the operator's data; µs: the whole call, by gRPC"
     )
     for line in unexpected:
         console.out.print(line)
@@ -141,7 +141,7 @@ def _say_next(config: Path) -> None:
     question = cast.questions()[8]
     here = Path.cwd()
     shown = config.relative_to(here) if config.is_relative_to(here) else config
-    program = Path(sys.argv[0])
+    program = Path(sys.argv[0]).absolute()
     eir = program.relative_to(here) if program.is_relative_to(here) else program.name
     console.out.print(
         f"""
