@@ -3,6 +3,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEVICES ?= 1000000
 PYTHONS ?= python3.14 python3.13 python3.12 python3.11 python3 python
 
 .DEFAULT_GOAL := help
@@ -11,8 +12,8 @@ PYTHONS ?= python3.14 python3.13 python3.12 python3.11 python3 python
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(STAMP) ## make a sample registry, serve it, and ask one question for each row of the table
-	@exec $(BIN)/eir demo
+run: $(STAMP) ## make a sample registry, serve it, ask it once a row (DEVICES=1000000)
+	@exec $(BIN)/eir demo --devices $(DEVICES)
 
 test: $(STAMP) ## run the whole suite
 	@$(BIN)/python -m pytest

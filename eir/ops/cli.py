@@ -8,26 +8,43 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn, cast
 
 import typer
 
-from eir.errors import Corrupt, EirError, Refused, Unavailable
+import eir
+from eir.errors import EirError, Refused, Unavailable
 from eir.ops import cli_ask, cli_load, cli_snapshot, console, pages
 from eir.ops.config import config_check, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.logs import start_logging
 
+_EXIT_INTERRUPTED = 130
+_USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+"""What typer raises for any wrong command line; of its kinds it names but this one."""
+
 app = typer.Typer(
     name="eir",
-    help="A device-eligibility engine: may this device be used with this SIM?",
+    help="""A device-eligibility engine: may this device be used with this SIM?
+
+\b
+A first look, on a sample registry:
+  eir demo
+A node of your own:
+  eir config default > eir.toml
+  eir load lists/registry.toml
+  eir serve
+  eir check 359999010001097 09121234567
+
+Exit codes: 0 ok, 1 error, 2 incomplete, stale or no node answers, 3 refused. With --json the answer
+is one JSON document on standard output; faults are a line on standard error.
+""",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-config_app = typer.Typer(help="The configuration file: check it, or write one with every default.")
+config_app = typer.Typer(help="Check the configuration file, or print one with every setting.")
 app.add_typer(config_app, name="config", no_args_is_help=True)
 app.add_typer(cli_snapshot.app, name="snapshot", no_args_is_help=True)
 
@@ -39,23 +56,36 @@ app.command("status")(cli_ask.status)
 app.command("reload")(cli_ask.reload)
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        console.out.print(eir.__version__)
+        raise typer.Exit(console.EXIT_OK)
+
+
 @app.callback()
 def _every_command(
     shown: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and stop.", is_eager=True, callback=_show_version
+        ),
     ] = False,
 ) -> None:
-    if shown:
-        console.out.print(version("eir"))
-        raise typer.Exit(console.EXIT_OK)
+    pass
 
 
 @app.command()
 def serve(config: ConfigOption = None) -> None:
-    """Serve checks until SIGTERM or Ctrl-C; SIGHUP reads the configuration and the depot again.
+    """Answer checks until SIGTERM or Ctrl-C.
 
-    What the depot holds is served; `eir load` puts it there. A node without registry data answers
-    UNAVAILABLE, so that the core asks another one.
+    Serves what the depot holds; `eir load` puts it there. Without registry data the node answers
+    UNAVAILABLE, so that the core asks another one. SIGHUP, or `eir reload`, reads configuration,
+    certificates and depot again without a pause; SIGTERM lets calls in flight end.
+
+    \b
+    Examples:
+      eir serve
+      eir serve --config /etc/eir/eir.toml
     """
     from eir.ops.keeper import Keeper
 
@@ -74,7 +104,16 @@ def demo(
     ),
     once: Annotated[bool, typer.Option("--once", help="Stop after the questions.")] = False,
 ) -> None:
-    """Make a sample registry, load it, serve it, and ask one question for each row of the table."""
+    """See it work: a sample registry, a node, a question a row.
+
+    Makes a sample registry, loads it, serves it, asks one question for each row of the decision
+    table, and goes on serving until Ctrl-C. What it made is kept for the next time.
+
+    \b
+    Examples:
+      eir demo
+      eir demo --devices 100000 --once
+    """
     from eir.ops.demo import run_demo
 
     start_logging("warning", as_json=False)
@@ -85,11 +124,15 @@ def demo(
 @config_app.command("check")
 def check_config(
     path: Annotated[
-        Path | None, typer.Argument(help="Default: the file `eir serve` would take.")
+        Path | None,
+        typer.Argument(metavar="PATH", help="Default: the file `eir serve` would take."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a configuration file wholly: every unknown key and wrong value, with its line."""
+    """Check a configuration file, and say all that is wrong with it.
+
+    Every unknown setting and wrong value is told with its line and the nearest that is known.
+    """
     settings = config_check(path) if path else load_config()
     where = str(settings.path) if settings.path else "built-in defaults (no file found)"
     if as_json:
@@ -100,7 +143,7 @@ def check_config(
 
 @config_app.command("default")
 def default_config() -> None:
-    """Print a configuration with every setting, its default and what it does."""
+    """Print a configuration file with every setting explained."""
     sys.stdout.write(pages.default_toml())
 
 
@@ -108,17 +151,32 @@ def main() -> None:
     """The entry point: run the command, and turn what it refuses into a line and an exit code."""
     logging.captureWarnings(True)
     try:
-        app(standalone_mode=True)
+        sys.exit(app(standalone_mode=False) or console.EXIT_OK)
+    except _USAGE_ERROR as error:
+        _fail_usage(error)
     except Refused as error:
         _fail(error, console.EXIT_REFUSED)
     except Unavailable as error:
         _fail(error, console.EXIT_INCOMPLETE)
-    except (Corrupt, EirError) as error:
+    except EirError as error:
         _fail(error, console.EXIT_ERROR)
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
+        _fail(what, console.EXIT_ERROR)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_EXIT_INTERRUPTED)
 
 
-def _fail(error: EirError, code: int) -> None:
+def _fail_usage(error: typer.BadParameter) -> NoReturn:
+    """A command without its command shows its help; all else is one line that leads there."""
+    command = error.ctx.command_path if error.ctx else app.info.name
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stdout.write(f"{error.format_message()}\n")
+        sys.exit(console.EXIT_OK)
+    text = error.format_message().rstrip(".")
+    _fail(f"{text[:1].lower()}{text[1:]}; `{command} --help` tells more", console.EXIT_REFUSED)
+
+
+def _fail(error: object, code: int) -> NoReturn:
     console.err.print(f"error: {error}", markup=False)
     sys.exit(code)

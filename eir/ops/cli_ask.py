@@ -19,12 +19,22 @@ from eir.errors import Refused
 from eir.ops import console
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
+from eir.wire.v1 import admin_pb2, eligibility_pb2
 
 ImeiArgument = Annotated[
-    str, typer.Argument(help="14, 15 or 16 digits; of 15 the last is verified as the check digit.")
+    str,
+    typer.Argument(
+        metavar="IMEI",
+        help="14, 15 or 16 digits, as on the box or by *#06#; of 15 the last is verified as the"
+        " check digit.",
+    ),
 ]
 MsisdnArgument = Annotated[
-    str, typer.Argument(help="The number as people write it: 0912…, +98912…, 0098912….")
+    str,
+    typer.Argument(
+        metavar="MSISDN",
+        help="The number as people write it: 0912…, +98912…, 0098912…. Left out: none is known.",
+    ),
 ]
 ImsiOption = Annotated[str, typer.Option("--imsi", help="The SIM's IMSI, 5 to 15 digits.")]
 AddressOption = Annotated[
@@ -51,7 +61,20 @@ def check(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the node for one verdict, as the core network does."""
+    """Ask the node: may this device be used with this number?
+
+    The question goes through the door that the core network uses, and counts as one of its checks.
+
+    \b
+    Examples:
+      eir check 359999010001097
+      eir check 359999010001097 09121234567
+      eir check 35999901000109 --imsi 432110123456789
+      eir check 359999010001097 +989121234567 --address 10.0.0.7:50061 --ca node-ca.pem
+
+    Exit code: 0 for any verdict, 2 if the data are stale or no node answers, 3 if what was typed
+    can't be right.
+    """
     settings = load_config(config)
     typed = _typed(settings, imei, msisdn, imsi)
     with NodeClient(_check_address(settings, address), tls=_tls(settings, ca, cert, key)) as node:
@@ -61,19 +84,7 @@ def check(
     if as_json:
         console.print_json(_as_dict(reply))
     else:
-        rows = console.table("", "")
-        rows.add_row("device", masked(ImeiKey(int(typed[0][:14]))))
-        rows.add_row("status", Status(reply.status).name)
-        if reply.decided_status not in (0, reply.status):
-            rows.add_row("decided", f"{Status(reply.decided_status).name} (made milder)")
-        rows.add_row("reason", reply.reason_name)
-        if reply.valid_until:
-            rows.add_row("valid until", utc(reply.valid_until))
-        rows.add_row(
-            "serials", f"registry {reply.registry_serial}, operator {reply.operator_serial}"
-        )
-        rows.add_row("took", f"{took:.0f} µs")
-        console.out.print(rows)
+        _print_verdict(reply, device=masked(ImeiKey(int(typed[0][:14]))), took=took)
     _exit_if_stale(reply.stale)
 
 
@@ -88,7 +99,15 @@ def explain(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say why: every rule that was tried, with the data that decided."""
+    """Say why: every rule that is tried, and the data that decide.
+
+    Asks over the admin socket, so it works on the node's own machine, for users who may administer.
+
+    \b
+    Examples:
+      eir explain 359999010001097 09121234567
+      eir explain 35999901000109 --imsi 432110123456789 --json
+    """
     settings = load_config(config)
     typed = _typed(settings, imei, msisdn, imsi)
     tls = _tls(settings, ca, cert, key) if address else None
@@ -108,7 +127,16 @@ def status(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What the node serves, since when, and what an operator should look at."""
+    """Show what the node serves, since when, and its alarms.
+
+    \b
+    Examples:
+      eir status
+      eir status --json
+
+    Exit code: 0 ready, 2 not ready, stale, or no node answers. An ALARM line says what a person
+    should look at.
+    """
     settings = load_config(config)
     tls = _tls(settings, ca, cert, key) if address else None
     with NodeClient(address or f"unix:{settings.admin.socket}", tls=tls) as node:
@@ -116,29 +144,20 @@ def status(
     if as_json:
         console.print_json(_as_dict(reply))
     else:
-        facts = console.table("", "")
-        facts.add_row("version", reply.version)
-        facts.add_row("since", utc(reply.started_at))
-        facts.add_row("ready", "yes" if reply.ready else "no")
-        facts.add_row("mode", reply.mode)
-        for served in reply.generations:
-            origin = served.origin
-            facts.add_row(
-                origin.feed,
-                f"{origin.registry_id} serial {origin.serial}, made {utc(served.made_at)},"
-                f" digest {origin.digest}",
-            )
-            for name, items in sorted(served.items.items()):
-                facts.add_row("", f"{name}: {items:,}")
-        facts.add_row("checks", ", ".join(f"{k} {v:,}" for k, v in sorted(reply.checks.items())))
-        console.out.print(facts)
-        for alarm in reply.alarms:
-            console.out.print(f"ALARM {alarm}", markup=False)
+        _print_status(reply)
     _exit_if_stale(reply.stale or not reply.ready)
 
 
 def reload(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Have the node read its configuration, certificates and depot again, without a pause."""
+    """Have the node read configuration, certificates, depot again.
+
+    Nothing pauses. What can't be taken is refused (exit code 3), and what served goes on. SIGHUP
+    does the same, with the outcome in the node's log.
+
+    \b
+    Example:
+      eir config check && eir reload
+    """
     settings = load_config(config)
     with NodeClient(f"unix:{settings.admin.socket}") as node:
         changes = list(node.reload(timeout=600).changes)
@@ -172,6 +191,44 @@ def _print_explanation(reply: ExplainReply) -> None:
     decided = Status(reply.decided_status or reply.status).name
     changed = f", decided {decided}, made milder by {reply.changed_by}" if reply.changed_by else ""
     console.out.print(f"{Status(reply.status).name}: {reply.reason_name}{changed}")
+
+
+def _print_verdict(reply: eligibility_pb2.CheckReply, *, device: str, took: float) -> None:
+    rows = console.table("", "")
+    rows.add_row("device", device)
+    rows.add_row("status", Status(reply.status).name)
+    if reply.decided_status not in (0, reply.status):
+        rows.add_row("decided", f"{Status(reply.decided_status).name} (made milder)")
+    rows.add_row("reason", reply.reason_name)
+    if reply.valid_until:
+        rows.add_row("valid until", utc(reply.valid_until))
+    if reply.stale:
+        rows.add_row("stale", "YES: the registry was not heard from for too long")
+    rows.add_row("serials", f"registry {reply.registry_serial}, operator {reply.operator_serial}")
+    rows.add_row("took", f"{took:.0f} µs")
+    console.out.print(rows)
+
+
+def _print_status(reply: admin_pb2.StatusReply) -> None:
+    facts = console.table("", "")
+    facts.add_row("ready", "yes" if reply.ready else "NO: every check is answered UNAVAILABLE")
+    if reply.stale:
+        facts.add_row("stale", "YES: the registry was not heard from for too long")
+    facts.add_row("mode", reply.mode)
+    facts.add_row("since", f"{utc(reply.started_at)}, version {reply.version}")
+    answered = ((name, count) for name, count in sorted(reply.checks.items()) if count)
+    facts.add_row("checks", ", ".join(f"{n} {c:,}" for n, c in answered) or "none yet")
+    for served in reply.generations:
+        origin = served.origin
+        facts.add_row(origin.feed, f"{origin.registry_id} serial {origin.serial}")
+        facts.add_row("  made", utc(served.made_at))
+        facts.add_row("  session", origin.session)
+        facts.add_row("  digest", origin.digest)
+        for name, items in sorted(served.items.items()):
+            facts.add_row(f"  {name}", f"{items:,}")
+    console.out.print(facts)
+    for alarm in reply.alarms:
+        console.out.print(f"ALARM {alarm}", markup=False)
 
 
 def utc(seconds: int) -> str:

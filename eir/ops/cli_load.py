@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +14,7 @@ from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
 from eir.client.node import NodeClient
-from eir.errors import Unavailable
+from eir.errors import Refused, Unavailable
 from eir.ops import console
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
     from eir.store.importers.scratch import Progress
     from eir.store.load import LoadOutcome
 
-_STAGES = {"survey": "looking at", "read": "reading", "sort": "sorting"}
+_STAGES = {"survey": "look at", "read": "read", "sort": "sort"}
 
 
 def load(
     manifest: Annotated[
-        Path, typer.Argument(help="The TOML file that says which file is which list.")
+        Path,
+        typer.Argument(
+            metavar="MANIFEST", help="The TOML file that says which file is which list."
+        ),
     ],
     reports: Annotated[
         Path | None,
@@ -37,27 +42,51 @@ def load(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bulk-load list files: a new snapshot in the depot, taken up at once by a node that runs.
+    """Load list files as a new snapshot, and have the node serve it.
 
-    Nothing changes unless all of it is good: the old snapshot keeps serving.
+    MANIFEST says which file is which list. Nothing changes unless all of it is good: on any fault
+    the old snapshot goes on serving. Rejected rows go to a CSV, with file, line, column and reason.
+
+    \b
+    Examples:
+      eir load lists/registry.toml
+      eir load lists/registry.toml --reports reports --config /etc/eir/eir.toml
+      eir load lists/operator.toml --json
     """
     settings = load_config(config)
     with console.progress_bar("loading", hidden=as_json) as (bar, task):
         outcome = load_into_depot(settings, manifest, bar, task, reports=reports)
-    taken_up = _reload_node(settings)
-    if as_json:
-        console.print_json(_summary(outcome, taken_up))
-    else:
-        _print_outcome(outcome, taken_up)
+    if not as_json:
+        _print_outcome(outcome)
+    taken_up = False
+    try:
+        taken_up = _reload_node(settings)
+    finally:
+        if as_json:
+            console.print_json(_summary(outcome, taken_up))
+    if not as_json:
+        absent = "no node answers at the admin socket: `eir serve` will serve it"
+        console.out.print("the running node serves it now" if taken_up else absent)
 
 
 def sample(
-    folder: Annotated[Path, typer.Argument(help="Where the list files and manifests go.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where the list files and manifests go.")
+    ],
     devices: Annotated[int, typer.Option(help="How many devices.", min=1)] = 1_000_000,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal registries.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a sample registry: list files, two manifests, and one question for each row."""
+    """Make up a sample registry: list files, manifests, questions.
+
+    Every row of the decision table occurs in it; queries.csv has a question for each.
+
+    \b
+    Examples:
+      eir sample lists --devices 100000
+      eir load lists/registry.toml
+      eir load lists/operator.toml
+    """
     with console.progress_bar("drawing devices", hidden=as_json) as (bar, task):
         facts = write_sample(
             folder,
@@ -80,6 +109,17 @@ def sample(
     console.out.print(f"operator: eir load {facts.operator_manifest}", markup=False)
 
 
+def rate_line(outcome: LoadOutcome) -> str:
+    """What a finished load came to, in one line."""
+    rows = sum(file.rows for file in outcome.files)
+    rejects = sum(file.rejected for file in outcome.files)
+    return (
+        f"{rows:,} rows in {outcome.seconds:.1f} s"
+        f" ({rows / max(outcome.seconds, 0.001):,.0f} rows/s),"
+        f" {rejects:,} rejects, {outcome.facts.size:,} bytes"
+    )
+
+
 def load_into_depot(
     settings: Config, manifest: Path, bar: Bar, task: TaskID, *, reports: Path | None = None
 ) -> LoadOutcome:
@@ -89,23 +129,13 @@ def load_into_depot(
 
     depot = Depot(settings.node.depot)
 
-    def tell(progress: Progress) -> None:
-        note = f"{progress.rows:,} rows, {progress.rejects:,} rejects"
-        bar.update(
-            task,
-            description=f"{_STAGES[progress.stage]} {progress.name}",
-            completed=progress.done,
-            total=progress.total,
-            note=note,
-        )
-
     path = depot.new_path()
     try:
         outcome = load_lists(
             manifest,
             path,
             settings.numbering,
-            tell,
+            _teller(bar, task),
             reports=reports or manifest.parent,
             max_reject_share=settings.load.max_reject_share,
             effort=Effort(settings.load.threads, settings.load.memory_mib),
@@ -116,13 +146,42 @@ def load_into_depot(
     return outcome
 
 
+def _teller(bar: Bar, task: TaskID) -> Callable[[Progress], None]:
+    """Shows a load's progress: rows, rows/s of this stage, rejects; the bar adds the time left."""
+    stage, begun, rejects = "", 0.0, 0
+
+    def tell(progress: Progress) -> None:
+        nonlocal stage, begun, rejects
+        sorting = progress.stage == "sort"
+        shown = f"{_STAGES[progress.stage]} {progress.name}"
+        entered = f"sort {progress.name}" if sorting else progress.stage
+        if entered != stage:
+            stage, begun = entered, time.monotonic()
+            bar.reset(task, total=progress.total, description=shown, note="")
+        rows = progress.done if sorting else progress.rows
+        rejects = max(rejects, progress.rejects)
+        rate = rows / max(time.monotonic() - begun, 0.001)
+        bar.update(
+            task,
+            description=shown,
+            completed=progress.done,
+            total=progress.total,
+            note=f"{rows:,} rows {rate:,.0f} rows/s {rejects:,} rejects",
+        )
+
+    return tell
+
+
 def _reload_node(settings: Config) -> bool:
-    """Whether a running node took the new snapshot up."""
+    """Whether a running node took the new snapshot up. Raises Refused where it would not."""
     try:
         with NodeClient(f"unix:{settings.admin.socket}") as node:
             node.reload(timeout=600)
     except Unavailable:
         return False
+    except Refused as error:
+        detail = f"loaded and kept, but the running node goes on with the old: {error.detail}"
+        raise Refused("node-refused", detail, where=error.where) from error
     return True
 
 
@@ -142,31 +201,19 @@ def _summary(outcome: LoadOutcome, taken_up: bool) -> dict[str, object]:
     }
 
 
-def _print_outcome(outcome: LoadOutcome, taken_up: bool) -> None:
-    files = console.table("file", "list", "rows", "rejected", "wrong check digits", "")
-    for file in outcome.files:
-        files.add_row(
-            file.name,
-            file.list_name,
-            f"{file.rows:,}",
-            f"{file.rejected:,}",
-            f"{file.wrong_check_digits:,}",
-            file.note,
-        )
-    lists = console.table("list", "items", "duplicates", "merged ranges", "conflicts")
-    for listed in outcome.lists:
-        counts = (listed.items, listed.duplicates, listed.merged_ranges, listed.conflicts)
-        lists.add_row(listed.name, *(f"{count:,}" for count in counts))
-    console.out.print(files)
-    console.out.print(lists)
+def _print_outcome(outcome: LoadOutcome) -> None:
+    files = [
+        (f.name, f.list_name, f.rows, f.rejected, f.wrong_check_digits, f.note)
+        for f in outcome.files
+    ]
+    noted = ("file", "list", "rows", "rejected", "wrong check digits", "")
+    console.out.print(console.counted(noted, files, always=4))
+    lists = [(a.name, a.items, a.duplicates, a.merged_ranges, a.conflicts) for a in outcome.lists]
+    heads = ("list", "items", "duplicates", "merged ranges", "conflicts")
+    console.out.print()
+    console.out.print(console.counted(heads, lists, always=2))
+    console.out.print()
     for what, path in (("rejects", outcome.rejects_path), ("conflicts", outcome.conflicts_path)):
         if path:
             console.out.print(f"{what}: {path}", markup=False)
-    rows = sum(file.rows for file in outcome.files)
-    console.out.print(
-        f"{rows:,} rows in {outcome.seconds:.1f} s; {outcome.facts.size:,} bytes,"
-        f" digest {outcome.facts.digest}"
-    )
-    console.out.print(
-        "the running node serves it" if taken_up else "no node runs here: `eir serve` will serve it"
-    )
+    console.out.print(f"{rate_line(outcome)}, digest {outcome.facts.digest}")

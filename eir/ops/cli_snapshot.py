@@ -15,20 +15,38 @@ from eir.ops.cli_ask import utc
 from eir.ops.console import JsonOption
 from eir.store.export import export as export_lists
 
-app = typer.Typer(help="Look into snapshot files, compare them, write them out as lists.")
+app = typer.Typer(
+    help="""Look into snapshot files, compare them, write them out as lists. No node is needed.
 
-FileArgument = Annotated[Path, typer.Argument(help="A snapshot file.")]
+\b
+Examples:
+  eir snapshot info /var/lib/eir/snapshots/registry-1-0011223344556677.snap
+  eir snapshot verify /var/lib/eir/snapshots/registry-1-0011223344556677.snap
+  eir snapshot diff monday.snap tuesday.snap
+  eir snapshot export tuesday.snap lists
+"""
+)
+
+FileArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="A snapshot file, such as those in the depot's snapshots/."
+    ),
+]
 
 
 @app.command()
 def info(file: FileArgument, as_json: JsonOption = False) -> None:
-    """What a snapshot says of itself, from its header alone; `verify` reads all of it."""
+    """Show what a snapshot says of itself. Reads its header alone; `verify` reads all of it."""
     _describe(open_snapshot(file, trusted=True), file, as_json=as_json, verified=False)
 
 
 @app.command()
 def verify(file: FileArgument, as_json: JsonOption = False) -> None:
-    """Verify every byte: hashes, structure, digest. Exit code 1 names the section at fault."""
+    """Verify every byte of a snapshot: hashes, structure, digest.
+
+    A file that is not good ends with exit code 1, and the section at fault is named.
+    """
     with console.progress_bar(f"verifying {file.name}", hidden=as_json):
         generation = open_snapshot(file)
     _describe(generation, file, as_json=as_json, verified=True)
@@ -36,11 +54,11 @@ def verify(file: FileArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def diff(
-    old: Annotated[Path, typer.Argument(help="The older snapshot file.")],
-    new: Annotated[Path, typer.Argument(help="The newer snapshot file.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The older snapshot file.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The newer snapshot file.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Which items went and came between two snapshots of one feed, by section."""
+    """Count what went and came between two snapshots, by section."""
     with console.progress_bar("comparing", hidden=as_json):
         delta = between(open_snapshot(old), open_snapshot(new))
     changes = {
@@ -59,10 +77,15 @@ def diff(
 @app.command()
 def export(
     file: FileArgument,
-    folder: Annotated[Path, typer.Argument(help="A new or empty folder for the list files.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A new or empty folder for the list files.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
-    """Write a snapshot out as CSV lists and a manifest, which load back to the same digest."""
+    """Write a snapshot out as CSV files that load back the same.
+
+    A manifest stands beside them; loading it gives the same digest.
+    """
     generation = open_snapshot(file)
     with console.progress_bar("exporting", hidden=as_json) as (bar, task):
         manifest = export_lists(

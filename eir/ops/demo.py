@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from eir.core.policy import Status
 from eir.core.subscriber import imsi_from_digits, masked_imsi, masked_msisdn, msisdn_from_digits
 from eir.errors import Unavailable
 from eir.ops import cast, console
-from eir.ops.cli_load import load_into_depot
+from eir.ops.cli_load import load_into_depot, rate_line
 from eir.ops.config import Config, load_config
 from eir.ops.keeper import Keeper
 from eir.ops.sample import write_sample
 from eir.store.depot import Depot
+
+_WIDE = 100
+_COMPILE_SECONDS = 120.0
 
 
 def run_demo(*, devices: int, folder: Path, once: bool) -> bool:
@@ -55,20 +59,14 @@ def _fill_depot(settings: Config, folder: Path, devices: int) -> None:
     for manifest in (facts.registry_manifest, facts.operator_manifest):
         with console.progress_bar("loading") as (bar, task):
             outcome = load_into_depot(settings, manifest, bar, task)
-        rows = sum(file.rows for file in outcome.files)
-        console.out.print(
-            f"{manifest.name}: {rows:,} rows in {outcome.seconds:.1f} s,"
-            f" {rows / max(outcome.seconds, 0.001):,.0f} rows/s,"
-            f" {sum(file.rejected for file in outcome.files):,} rejects,"
-            f" {outcome.facts.size:,} bytes"
-        )
+        console.out.print(f"{manifest.name}: {rate_line(outcome)}")
     made.touch()
 
 
 async def _serve(settings: Config, folder: Path, *, once: bool) -> bool:
     keeper = Keeper(settings, config_path=settings.path)
     opened = asyncio.Event()
-    console.out.print("starting the node (a first start compiles the kernel: about half a minute)")
+    console.out.print("starting the node; its first start compiles, which takes half a minute")
     serving = asyncio.create_task(keeper.run(opened=lambda _: opened.set()))
     waiting = asyncio.create_task(opened.wait())
     await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)
@@ -89,47 +87,71 @@ async def _serve(settings: Config, folder: Path, *, once: bool) -> bool:
 
 def _ask(address: str) -> bool:
     """One question for each row over the gRPC door; whether every reason is the expected one."""
-    rows = console.table("row", "device", "number", "IMSI", "status", "reason", "serials", "µs", "")
-    good = True
+    headings = ("", "device", "subscriber", "status", "reason", "data", "µs")
+    rows = console.table(*headings, narrow=console.out.width < _WIDE)
+    unexpected = []
     with NodeClient(address) as node:
         _warm_up(node)
         for question in cast.questions():
             begun = time.perf_counter()
             reply = node.check(question.imei, question.msisdn, question.imsi)
             took = (time.perf_counter() - begun) * 1e6
-            key = key_from_digits(question.imei)
-            right = reply.reason_name == question.reason
-            good = good and right
             rows.add_row(
                 str(question.row),
-                masked(key) if key else question.imei,
-                masked_msisdn(msisdn_from_digits(question.msisdn)),
-                masked_imsi(imsi_from_digits(question.imsi)),
+                _device(question),
+                _subscriber(question),
                 Status(reply.status).name,
                 reply.reason_name,
                 f"{reply.registry_serial}/{reply.operator_serial}",
-                f"{took:,.0f}",
-                "" if right else f"expected {question.reason}",
+                f"{took:.0f}",
             )
+            if reply.reason_name != question.reason:
+                unexpected.append(f"row {question.row}: expected {question.reason}")
     console.out.print(rows)
-    return good
+    console.out.print(
+        "data: serials of the registry's and the operator's data; µs: the whole call, by gRPC"
+    )
+    for line in unexpected:
+        console.out.print(line)
+    return not unexpected
+
+
+def _device(question: cast.Question) -> str:
+    key = key_from_digits(question.imei)
+    return masked(key) if key else question.imei
+
+
+def _subscriber(question: cast.Question) -> str:
+    if question.msisdn:
+        return masked_msisdn(msisdn_from_digits(question.msisdn))
+    return masked_imsi(imsi_from_digits(question.imsi)) if question.imsi else "nobody known"
 
 
 def _warm_up(node: NodeClient) -> None:
-    """The first call opens the connection: not what is to be shown."""
-    with contextlib.suppress(Unavailable):
-        node.check(cast.questions()[0].imei, "", "")
+    """The first answer waits for the compiler: not what is to be shown."""
+    question = cast.questions()[0]
+    waited_until = time.monotonic() + _COMPILE_SECONDS
+    while time.monotonic() < waited_until:
+        with contextlib.suppress(Unavailable):
+            node.check(question.imei, question.msisdn, question.imsi)
+            return
 
 
 def _say_next(config: Path) -> None:
     question = cast.questions()[8]
-    shown = config.relative_to(Path.cwd()) if config.is_relative_to(Path.cwd()) else config
+    here = Path.cwd()
+    shown = config.relative_to(here) if config.is_relative_to(here) else config
+    program = Path(sys.argv[0]).absolute()
+    eir = program.relative_to(here) if program.is_relative_to(here) else program.name
     console.out.print(
         f"""
-The node answers until Ctrl-C. In another terminal, with .venv/bin before each:
-  eir check {question.imei} {question.msisdn} -c {shown}
-  eir explain {question.imei} {question.msisdn} -c {shown}
-  eir status -c {shown}
-and `eir --help`; docs/operators.md and docs/integrators.md go on from here.""",
+The node answers until Ctrl-C. In another terminal, say:
+  export EIR_CONFIG={shown}
+  {eir} check {question.imei} --imsi {question.imsi}
+  {eir} explain {question.imei} --imsi {question.imsi}
+  {eir} status
+  {eir} --help
+docs/operators.md goes on from here; docs/integrators.md is for who asks the node.""",
         markup=False,
+        soft_wrap=True,
     )

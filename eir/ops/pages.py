@@ -12,6 +12,7 @@ import importlib.util
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -103,7 +104,7 @@ def cli_page(command: Command, program: str) -> str:
         arguments = [p for p in each.params if p.param_type_name == "argument"]
         options = [p for p in each.params if p.param_type_name == "option" and not _hidden(p)]
         parts += [] if len(words) == 1 else [f"## `{' '.join(words)}`\n"]
-        parts += [textwrap.dedent(each.help).split("\f")[0].strip() + "\n"] if each.help else []
+        parts += [*_paragraphs(each.help)] if each.help else []
         parts += [f"```\n{_usage(words, each, arguments, options)}\n```\n"]
         rows = [f"| `{_metavar(p)}` | {_cell(_help(p))} |" for p in arguments]
         rows += [f"| {_spelling(p)} | {_cell(_help(p))}{_default(p)} |" for p in options]
@@ -212,6 +213,18 @@ def _commands(
     members: Mapping[str, Command] = getattr(command, "commands", {})
     for name, member in members.items():
         yield from _commands(member, (*words, name))
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """A command's help as Markdown: what is indented in a paragraph kept as it is, is commands."""
+    for paragraph in textwrap.dedent(text).split("\f")[0].strip().split("\n\n"):
+        kept = paragraph.startswith("\b\n")
+        for indented, lines in groupby(paragraph.splitlines()[kept:], lambda line: line[:1] == " "):
+            if kept and indented:
+                commands = "\n".join(f"$ {line.strip()}" for line in lines)
+                yield f"```console\n{commands}\n```\n"
+            else:
+                yield "\n".join(lines) + "\n"
 
 
 def _usage(

@@ -50,6 +50,11 @@ def toy() -> typer.Typer:
         """Build a snapshot.
 
         It is written aside.
+
+        \b
+        Examples:
+          toy load m.toml
+          toy load m.toml -t 2
         """
 
     @members.command("diff")
@@ -68,7 +73,8 @@ def test_every_command_and_option_stands_on_the_page() -> None:
     page = cli_page(get_command(toy()), "toy")
     assert "## `toy load`" in page
     assert "toy load [OPTIONS] MANIFEST\n" in page
-    assert "Build a snapshot.\n\nIt is written aside." in page
+    assert "Build a snapshot.\n\nIt is written aside.\n\nExamples:\n" in page
+    assert "```console\n$ toy load m.toml\n$ toy load m.toml -t 2\n```" in page
     assert "| `MANIFEST` | Which file is which list. |" in page
     assert "| `--threads`, `-t` | How many \\| at most. Default: `2`. |" in page
     assert "| `--json`, `--text` | As JSON. |" in page
