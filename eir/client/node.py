@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 import grpc
 
+from eir.client.tls import ClientTls, credentials
 from eir.errors import Refused, Unavailable
 from eir.wire.v1 import admin_pb2, admin_pb2_grpc, eligibility_pb2, eligibility_pb2_grpc
 
 Reply = TypeVar("Reply")
 ExplainReply = admin_pb2.ExplainReply
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientTls:
-    """PEM files. ``ca``: who signs the node's certificate; ``cert``, ``key``: our own, for mTLS."""
-
-    ca: Path
-    cert: Path | None = None
-    key: Path | None = None
 
 
 class NodeClient:
@@ -38,7 +28,7 @@ class NodeClient:
         if tls is None:
             self._channel = grpc.insecure_channel(address)
         else:
-            self._channel = grpc.secure_channel(address, _credentials(tls))
+            self._channel = grpc.secure_channel(address, credentials(tls))
         self._eligibility = eligibility_pb2_grpc.EligibilityStub(self._channel)
         self._admin = admin_pb2_grpc.AdminStub(self._channel)
 
@@ -81,14 +71,3 @@ class NodeClient:
             if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise Unavailable(f"no answer from {self._address}: {detail}") from error
             raise Refused("node-refused", f"{code.name}: {detail}", where=self._address) from error
-
-
-def _credentials(tls: ClientTls) -> grpc.ChannelCredentials:
-    try:
-        cert = tls.cert.read_bytes() if tls.cert else None
-        key = tls.key.read_bytes() if tls.key else None
-        return grpc.ssl_channel_credentials(tls.ca.read_bytes(), key, cert)
-    except OSError as error:
-        raise Refused(
-            "client-tls", error.strerror or str(error), where=str(error.filename)
-        ) from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from types import MappingProxyType
 
 import numpy as np
@@ -17,17 +16,8 @@ import numpy as np
 from eir import limits
 from eir.core.jit import compiled, trailing_zeros
 from eir.core.orders import reason_name
+from eir.core.status import Status as Status
 from eir.errors import Refused
-
-
-class Status(IntEnum):
-    """The four answers that 3GPP knows; UNKNOWN is 5422 on S13, 404 on N5g-eir."""
-
-    WHITELISTED = 1
-    GREYLISTED = 2
-    BLACKLISTED = 3
-    UNKNOWN = 4
-
 
 # What the data say of one query: stage one fills these bits, stage two decides on nothing else.
 MALFORMED = 1 << 0

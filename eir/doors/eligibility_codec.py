@@ -17,8 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from eir import limits
-from eir.core.imei import key_from_digits
-from eir.core.subscriber import NO_IMSI, NO_MSISDN, imsi_from_digits, msisdn_from_digits
+from eir.core.question import read_texts as read_texts
 from eir.errors import Refused
 from eir.serve.checker import Answer
 from eir.wire.v1 import eligibility_pb2 as wire
@@ -64,22 +63,6 @@ def read_check(message: bytes) -> Questions:
     return Questions(
         np.array([key], np.uint64), np.array([number], np.uint64), np.array([code], np.uint64)
     )
-
-
-def read_texts(imei: str, msisdn: str, imsi: str) -> tuple[int, int, int]:
-    """Key (0 = malformed), number and IMSI code (0 = none) of identifiers as the network has them.
-
-    Raises Refused: ``imei-missing``; ``msisdn-unusable`` and ``imsi-unusable`` for a text that is
-    there and names no subscriber.
-    """
-    if not imei:
-        raise Refused("imei-missing", "the field imei is empty")
-    number, code = msisdn_from_digits(msisdn), imsi_from_digits(imsi)
-    if msisdn and number == NO_MSISDN:
-        raise Refused("msisdn-unusable", "msisdn is not 5 to 15 digits, the first of them not 0")
-    if imsi and code == NO_IMSI:
-        raise Refused("imsi-unusable", "imsi is not 5 to 15 digits")
-    return key_from_digits(imei), number, code
 
 
 def read_batch(message: bytes, *, max_checks: int) -> Questions:

@@ -11,7 +11,8 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from eir.client.node import ClientTls, ExplainReply, NodeClient
+from eir.client.node import ExplainReply, NodeClient
+from eir.client.tls import ClientTls
 from eir.core.imei import ImeiKey, digits15, key_from_typed, masked
 from eir.core.policy import Status
 from eir.core.subscriber import ImsiCode, imsi_from_typed, imsi_text, msisdn_from_typed

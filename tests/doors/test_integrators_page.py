@@ -18,7 +18,7 @@ ADDRESS = "127.0.0.1:50061"
 
 
 def example(language: str) -> str:
-    (text,) = re.findall(rf"(?ms)^```{language}\n(.*?)^```$", PAGE)
+    text = re.findall(rf"(?ms)^```{language}\n(.*?)^```$", PAGE)[-1]
     assert ADDRESS in text
     return text
 
