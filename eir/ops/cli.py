@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from eir.errors import Corrupt, EirError, Refused, Unavailable
-from eir.ops import cli_ask, cli_load, cli_snapshot, console, pages
+from eir.ops import cli_ask, cli_load, cli_s13, cli_snapshot, console, pages
 from eir.ops.config import config_check, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.logs import start_logging
@@ -30,6 +30,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="The configuration file: check it, or write one with every default.")
 app.add_typer(config_app, name="config", no_args_is_help=True)
 app.add_typer(cli_snapshot.app, name="snapshot", no_args_is_help=True)
+app.add_typer(cli_s13.app, name="s13", no_args_is_help=True)
 
 app.command("load")(cli_load.load)
 app.command("sample")(cli_load.sample)
@@ -57,11 +58,13 @@ def serve(config: ConfigOption = None) -> None:
     What the depot holds is served; `eir load` puts it there. A node without registry data answers
     UNAVAILABLE, so that the core asks another one.
     """
+    from eir.doors.s13_door import run_loop
     from eir.ops.keeper import Keeper
 
     settings = load_config(config)
     start_logging(settings.node.log_level, as_json=settings.node.json_logs)
-    asyncio.run(Keeper(settings, config_path=settings.path).run())
+    with asyncio.Runner(loop_factory=run_loop()) as runner:
+        runner.run(Keeper(settings, config_path=settings.path).run())
 
 
 @app.command()
