@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from rich.table import Table
 
 from eir.client.node import ClientTls, ExplainReply, NodeClient
 from eir.core.imei import ImeiKey, digits15, key_from_typed, masked
@@ -19,6 +21,7 @@ from eir.errors import Refused
 from eir.ops import console
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
+from eir.wire.v1 import admin_pb2 as wire
 
 ImeiArgument = Annotated[
     str, typer.Argument(help="14, 15 or 16 digits; of 15 the last is verified as the check digit.")
@@ -132,9 +135,28 @@ def status(
                 facts.add_row("", f"{name}: {items:,}")
         facts.add_row("checks", ", ".join(f"{k} {v:,}" for k, v in sorted(reply.checks.items())))
         console.out.print(facts)
+        console.out.print(_workers_table(reply.workers))
         for alarm in reply.alarms:
             console.out.print(f"ALARM {alarm}", markup=False)
     _exit_if_stale(reply.stale or not reply.ready)
+
+
+def _workers_table(workers: Sequence[wire.WorkerStatus]) -> Table:
+    columns = ("worker", "pid", "state", "since", "restarts", "checks", "serials", "RSS", "PSS")
+    rows = console.table(*columns)
+    for worker in workers:
+        rows.add_row(
+            str(worker.slot) if worker.slot >= 0 else "",
+            str(worker.pid),
+            worker.state,
+            utc(worker.since) if worker.since else "",
+            str(worker.restarts),
+            f"{worker.checks:,}",
+            ", ".join(f"{feed} {serial}" for feed, serial in sorted(worker.serials.items())),
+            f"{worker.rss_bytes / 1e6:,.0f} MB",
+            f"{worker.pss_bytes / 1e6:,.0f} MB",
+        )
+    return rows
 
 
 def reload(config: ConfigOption = None, as_json: JsonOption = False) -> None:

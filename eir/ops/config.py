@@ -29,10 +29,12 @@ from eir.ops.sections import (
     GraceSection,
     GrpcSection,
     LoadSection,
+    MetricsSection,
     NodeSection,
     NumberingSection,
     PolicySection,
     Settings,
+    WorkersSection,
 )
 from eir.ops.setting import Source, Spot
 
@@ -52,6 +54,8 @@ class Config:
 
     path: Path | None
     node: NodeSection
+    workers: WorkersSection
+    metrics: MetricsSection
     grpc: GrpcSection
     admin: AdminSection
     policy: Policy
@@ -105,6 +109,8 @@ def read_config(
     config = Config(
         path=None,
         node=node,
+        workers=settings.workers,
+        metrics=settings.metrics,
         grpc=_grpc(settings.grpc, folder, root.at("grpc")),
         admin=_admin(settings.admin, folder, node.depot, root.at("admin")),
         policy=_policy(settings.policy, root.at("policy")),

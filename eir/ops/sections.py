@@ -42,6 +42,12 @@ def _address_or_none(value: str) -> str:
     return _address(value) if value else value
 
 
+def _tcp_address_or_none(value: str) -> str:
+    if value.startswith("unix:"):
+        raise Refused("config-range", "expected a host and a port: Prometheus reads over TCP")
+    return _address_or_none(value)
+
+
 def _plmn(value: str) -> str:
     if not re.fullmatch(r"[0-9]{5,6}", value):
         raise Refused(
@@ -87,6 +93,39 @@ class NodeSection:
     )
     json_logs: bool = setting.switch(
         False, "Log one JSON object a line instead of text, for machines that collect logs."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersSection:
+    """The processes that answer, on the same ports, from one shared copy of the data."""
+
+    count: int = setting.whole(
+        0,
+        "How many there are; 0 is one for each processor. Each takes some 60 MB for itself.",
+        low=0,
+        high=limits.MAX_WORKERS,
+        unit="processes",
+    )
+    stale_after_seconds: int = setting.whole(
+        300,
+        "Workers whose keeper has died go on answering; after this long they mark their answers"
+        " stale.",
+        low=1,
+        high=86_400,
+        unit="seconds",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSection:
+    """Figures for Prometheus, at `/metrics`; [metrics.md](metrics.md) explains each."""
+
+    listen: str = setting.text(
+        "",
+        "Address that they are read at, in clear and by whoever reaches it; empty is none.",
+        form='"host:port" or empty',
+        check=_tcp_address_or_none,
     )
 
 
@@ -320,6 +359,8 @@ class Settings:
     """The whole file, as it is written."""
 
     node: NodeSection = setting.section(NodeSection())
+    workers: WorkersSection = setting.section(WorkersSection())
+    metrics: MetricsSection = setting.section(MetricsSection())
     grpc: GrpcSection = setting.section(GrpcSection())
     admin: AdminSection = setting.section(AdminSection())
     policy: PolicySection = setting.section(PolicySection())
