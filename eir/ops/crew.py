@@ -312,8 +312,7 @@ class Crew:
     def _part_with(self, member: _Member) -> None:
         """A worker is gone: its figures stay, what it owes is owed by nobody."""
         self._retire_counters(member)
-        for path in self._folder.glob(f"{member.pid}-*"):
-            path.unlink(missing_ok=True)
+        self._sweep(member.pid)
         for waiting in member.waiting.values():
             if not waiting.done():
                 waiting.set_result(None)
@@ -321,10 +320,15 @@ class Crew:
         if member.handle >= 0:
             os.close(member.handle)
 
+    def _sweep(self, pid: int) -> None:
+        for path in self._folder.glob(f"{pid}-*"):
+            path.unlink(missing_ok=True)
+
     def _orphan_gone(self, pid: int) -> None:
         handle = self._orphans.pop(pid)
         asyncio.get_running_loop().remove_reader(handle)
         os.close(handle)
+        self._sweep(pid)
 
     def _status(self, slot: int, member: _Member | None) -> WorkerStatus:
         if member is None:

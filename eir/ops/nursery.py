@@ -34,7 +34,7 @@ from eir.serve.handover import new_pair, receive, send
 from eir.serve.holder import Holder
 from eir.serve.worker import Worker
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("eir.ops.nursery")
 
 _PROVE = b"prove"
 _PROVEN = b"proven"
