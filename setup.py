@@ -52,6 +52,7 @@ setup(
         "msgpack>=1.1",
         "numba>=0.61",
         "numpy>=2.0",
+        "prometheus-client>=0.21",
         "protobuf>=7.35.1",
         "pyroaring>=1.0",
         "rich>=13.9",

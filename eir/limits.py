@@ -54,6 +54,10 @@ MAX_GRPC_STREAMS: Final = 1_024
 MAX_GRPC_CALLS: Final = 4_096
 MAX_ADMIN_CALLS: Final = 64
 
+# Workers
+MAX_WORKERS: Final = 256
+PREFAULT_PIECE_BYTES: Final = 4 << 20
+
 # Feed
 MAX_SERIAL: Final = (1 << 64) - 1
 MAX_UNIX_S: Final = 1 << 40

@@ -57,6 +57,22 @@ class ServedGeneration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """One process that answers; fields as in admin.proto."""
+
+    slot: int
+    pid: int
+    state: str
+    since: int = 0
+    restarts: int = 0
+    checks: int = 0
+    serials: Mapping[str, int] = field(default_factory=dict)
+    takeup_seconds: float = 0.0
+    rss: int = 0
+    pss: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """What Status tells; fields as in admin.proto."""
 
@@ -70,6 +86,7 @@ class NodeStatus:
     reasons: Mapping[int, str] = field(default_factory=dict)
     checks: Mapping[str, int] = field(default_factory=dict)
     alarms: Sequence[str] = ()
+    workers: Sequence[WorkerStatus] = ()
 
 
 class Node(Protocol):
@@ -216,6 +233,21 @@ def _status_reply(status: NodeStatus) -> wire.StatusReply:
         reasons=status.reasons,
         checks=status.checks,
         alarms=status.alarms,
+        workers=[
+            wire.WorkerStatus(
+                slot=worker.slot,
+                pid=worker.pid,
+                state=worker.state,
+                since=worker.since,
+                restarts=worker.restarts,
+                checks=worker.checks,
+                serials=worker.serials,
+                takeup_seconds=worker.takeup_seconds,
+                rss_bytes=worker.rss,
+                pss_bytes=worker.pss,
+            )
+            for worker in status.workers
+        ],
     )
 
 

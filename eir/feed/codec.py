@@ -158,18 +158,24 @@ def open_snapshot(path: Path, *, trusted: bool = False) -> Generation:
     """
     try:
         with path.open("rb") as file:
-            return _open(file, trusted=trusted)
+            return open_file(file, trusted=trusted)
     except Corrupt as error:
         raise Corrupt(error.section, error.detail, where=str(path)) from error
     except OSError as error:
         raise Corrupt("file", error.strerror or str(error), where=str(path)) from error
 
 
-def _open(file: BinaryIO, *, trusted: bool) -> Generation:
-    size = os.fstat(file.fileno()).st_size
-    if size < _PREFIX.size:
+def open_file(file: BinaryIO, *, trusted: bool = False) -> Generation:
+    """As ``open_snapshot``, of a file that is open; it may be closed afterwards."""
+    if os.fstat(file.fileno()).st_size < _PREFIX.size:
         raise Corrupt("header", "too short to be a snapshot")
     mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint8)
+    return open_mapped(mapped, trusted=trusted)
+
+
+def open_mapped(mapped: NDArray[np.uint8], *, trusted: bool = False) -> Generation:
+    """As ``open_snapshot``, over the bytes of a whole file."""
+    size = len(mapped)
     magic, length, sha256 = _PREFIX.unpack(mapped[: _PREFIX.size].tobytes())
     if magic != MAGIC:
         raise Corrupt("header", "not a snapshot file (wrong magic)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from rich.table import Table
 
 from eir.client.node import ExplainReply, NodeClient
 from eir.client.tls import ClientTls
@@ -149,6 +151,24 @@ def status(
     _exit_if_stale(reply.stale or not reply.ready)
 
 
+def _workers_table(workers: Sequence[admin_pb2.WorkerStatus]) -> Table:
+    columns = ("worker", "pid", "state", "since", "restarts", "checks", "serials", "RSS", "PSS")
+    rows = console.table(*columns)
+    for worker in workers:
+        rows.add_row(
+            str(worker.slot) if worker.slot >= 0 else "",
+            str(worker.pid),
+            worker.state,
+            utc(worker.since) if worker.since else "",
+            str(worker.restarts),
+            f"{worker.checks:,}",
+            ", ".join(f"{feed} {serial}" for feed, serial in sorted(worker.serials.items())),
+            f"{worker.rss_bytes / 1e6:,.0f} MB",
+            f"{worker.pss_bytes / 1e6:,.0f} MB",
+        )
+    return rows
+
+
 def reload(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Have the node read configuration, certificates, depot again.
 
@@ -228,6 +248,7 @@ def _print_status(reply: admin_pb2.StatusReply) -> None:
         for name, items in sorted(served.items.items()):
             facts.add_row(f"  {name}", f"{items:,}")
     console.out.print(facts)
+    console.out.print(_workers_table(reply.workers))
     for alarm in reply.alarms:
         console.out.print(f"ALARM {alarm}", markup=False)
 

@@ -31,10 +31,12 @@ from eir.ops.sections import (
     GraceSection,
     GrpcSection,
     LoadSection,
+    MetricsSection,
     NodeSection,
     NumberingSection,
     PolicySection,
     Settings,
+    WorkersSection,
 )
 from eir.ops.setting import Source, Spot
 
@@ -55,6 +57,8 @@ class Config:
 
     path: Path | None
     node: NodeSection
+    workers: WorkersSection
+    metrics: MetricsSection
     grpc: GrpcSection
     s13: S13Settings | None
     n5g: N5gSettings | None
@@ -113,6 +117,8 @@ def read_config(
     config = Config(
         path=None,
         node=node,
+        workers=settings.workers,
+        metrics=settings.metrics,
         grpc=_grpc(settings.grpc, folder, root.at("grpc")),
         s13=door_config.s13_of(s13, root.at("s13")),
         n5g=door_config.n5g_of(n5g, folder, root.at("n5g")),

@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from eir.client.node import NodeClient
@@ -42,7 +43,8 @@ def _configured(folder: Path) -> Config:
     if not path.exists():
         plmns = json.dumps(list(cast.HOME_PLMNS))
         path.write_text(f'[node]\ndepot = "depot"\n\n[policy]\nhome_plmns = {plmns}\n')
-    return load_config(path)
+    settings = load_config(path)
+    return replace(settings, node=replace(settings.node, log_level="warning"))
 
 
 def _fill_depot(settings: Config, folder: Path, devices: int) -> None:

@@ -159,7 +159,7 @@ class _Registered:
 
 
 def grpc_settings(config: Config, *, only_one: bool) -> GrpcSettings:
-    """The gRPC door's. A Unix socket has one listener."""
+    """The gRPC door's. A Unix socket has one listener; TCP ports are shared."""
     section = config.grpc
     return GrpcSettings(
         listen=tuple(a for a in section.listen if only_one or not a.startswith("unix:")),
@@ -169,5 +169,6 @@ def grpc_settings(config: Config, *, only_one: bool) -> GrpcSettings:
         plaintext_accepted=section.plaintext == "accepted",
         max_checks_per_message=section.max_checks_per_message,
         max_streams=section.max_streams,
+        share_port=True,
         drain_seconds=section.drain_seconds,
     )

@@ -1,10 +1,12 @@
 """The composition root: puts a node together from its configuration and keeps it running.
 
-    configuration → kernel proven → depot's newest good generations → doors → serve
+    configuration → depot's newest good generations → workers, proven → serve
     SIGHUP or Admin.Reload: configuration and depot are read again, what serves is swapped
     SIGTERM or SIGINT: not ready, calls in flight end, doors close
+    killed: the workers go on; the next keeper sends them home once its own answer
 
-Built aside, then swapped: whatever fails on the way leaves what serves as it was.
+Built aside, then swapped: whatever fails on the way leaves what serves as it was. Verifies what is
+handed to workers, and answers no check itself.
 """
 
 from __future__ import annotations
@@ -14,27 +16,32 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import eir
-from eir.core import golden, policy
+from eir.core import policy
 from eir.core.explanation import Explanation, origin_of
-from eir.core.generation import OPERATOR, REGISTRY, Generation
+from eir.core.generation import FEEDS, OPERATOR, REGISTRY, Generation
+from eir.core.golden import golden_tables, verify_kernel
 from eir.core.policy import Status
 from eir.core.tables import Tables
 from eir.doors.grpc_admin import AdminDoor, AdminSettings, NodeStatus, ServedGeneration
 from eir.errors import Corrupt, Refused, Unavailable
 from eir.ops.config import Config, load_config
-from eir.ops.doors import OpenDoors, open_doors
+from eir.ops.crew import Crew
+from eir.ops.meters import MetricsPage
+from eir.ops.ports import Ports
+from eir.ops.tally import Tally
 from eir.serve.checker import Checker
+from eir.serve.handover import HandedFeed, ServeOrder
 from eir.serve.holder import Holder, Serving
-from eir.store.depot import Depot
+from eir.store.depot import Depot, Opened
 
 _log = logging.getLogger(__name__)
 
-_FIXED_AT_START = ("node", "grpc", "s13", "n5g", "admin")
+_FIXED_AT_START = ("node", "workers", "metrics", "grpc", "s13", "n5g", "admin")
 
 
 class Keeper:
@@ -49,39 +56,57 @@ class Keeper:
         self._depot = Depot(config.node.depot)
         self._holder = Holder()
         self._checker = Checker(self._holder, clock)
-        self._doors = OpenDoors(())
         self._admin = AdminDoor(_admin_settings(config), self)
         self._started_at = int(clock())
+        self._taken: dict[str, Opened] = {}
         self._damaged: tuple[Corrupt, ...] = ()
+        self._reloads = {"done": 0, "refused": 0}
         self._reloading = asyncio.Lock()
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """Where checks are answered, ports resolved; empty before the doors are open."""
-        return self._doors.addresses
+        self.addresses: tuple[str, ...] = ()
+        self.metrics_address = ""
 
     async def run(
         self, *, opened: Callable[[Keeper], None] = lambda _: None, handle_signals: bool = True
     ) -> None:
-        """Serve until SIGTERM, SIGINT, or cancelled; ``opened`` is called once the doors are.
+        """Serve until SIGTERM, SIGINT, or cancelled; ``opened`` is called once the doors are, and
+        finds ``addresses`` (where checks are answered) and ``metrics_address`` with ports resolved.
 
         Raises Refused where the node can't start: the depot is in use, an address is taken.
         """
-        with self._depot.held_by_keeper():
-            await asyncio.to_thread(golden.verify_kernel)
-            await self._take_up(self._config)
-            async with contextlib.AsyncExitStack() as open_ones:
-                self._doors = await open_doors(
-                    self._config, self._checker, self._holder, only_one=True
-                )
-                open_ones.push_async_callback(self._doors.stop)
-                await self._admin.start()
-                open_ones.push_async_callback(self._admin.stop)
-                stopped = self._stop_on_signals() if handle_signals else asyncio.Event()
-                _log.info("answering on %s", ", ".join(self.addresses))
-                opened(self)
-                await stopped.wait()
-                _log.info("draining for at most %s s", self._config.grpc.drain_seconds)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(self._depot.held_by_keeper())
+            self._crew = Crew(self._config, self._depot.workers)
+            stack.push_async_callback(self._crew.stop)
+            await self._open_up(stack)
+            stopped = self._stop_on_signals() if handle_signals else asyncio.Event()
+            _log.info("answering on %s", ", ".join(self.addresses))
+            opened(self)
+            stopping = asyncio.create_task(stopped.wait())
+            watching = asyncio.create_task(self._crew.watch())
+            await asyncio.wait((stopping, watching), return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                watching.result()
+            _log.info("draining for at most %s s", self._config.grpc.drain_seconds)
+
+    async def _open_up(self, stack: contextlib.AsyncExitStack) -> None:
+        """From the depot to open doors; what was opened is closed with the stack."""
+        ports = Ports(self._config.grpc.listen, shared=self._crew.orphaned)
+        stack.callback(ports.close)
+        await asyncio.to_thread(_prove_kernel)
+        self._taken, serving = await asyncio.to_thread(self._build, self._config)
+        tables = serving.tables if serving else None
+        self._holder.swap(serving)
+        self.addresses = await self._crew.start(
+            self._order(serving, self._config), tables, ports.addresses
+        )
+        await self._admin.start()
+        stack.push_async_callback(self._admin.stop)
+        if self._config.metrics.listen:
+            page = MetricsPage(self._config.metrics.listen, self)
+            stack.callback(page.close)
+            self.metrics_address = page.address
+        if serving is not None:
+            self._crew.send_orphans_home()
 
     def status(self) -> NodeStatus:
         """What serves and how."""
@@ -99,7 +124,16 @@ class Keeper:
             reasons={number: name for number, name in names.items() if number > 255},
             checks=self._checks(),
             alarms=self._alarms(serving),
+            workers=self._crew.workers(),
         )
+
+    def tally(self) -> Tally:
+        """What the workers have counted since this keeper started."""
+        return self._crew.tally()
+
+    def reloads(self) -> Mapping[str, int]:
+        """How many reloads were done and refused since this keeper started."""
+        return self._reloads
 
     def explain(self, imei: int, msisdn: int, imsi: int) -> Explanation:
         """One verdict with every rule tried. Raises Unavailable while nothing serves."""
@@ -113,44 +147,74 @@ class Keeper:
         """
         async with self._reloading:
             _log.info("reload asked for by %s", who)
-            config = load_config(self._config_path)
-            before = self._serving()
-            await self._take_up(config)
-            self._doors.reload()
-            self._admin.reload()
-            changes = [
-                f"[{name}] changed: takes effect at the next start"
-                for name in _FIXED_AT_START
-                if getattr(config, name) != getattr(self._config, name)
-            ]
-            changes += _changes(before, self._serving(), self._config, config)
-            self._config = config
+            try:
+                changes = await self._reload()
+            except (Refused, Corrupt):
+                self._reloads["refused"] += 1
+                raise
+            self._reloads["done"] += 1
             for change in changes:
                 _log.info("%s", change)
             return changes
 
+    async def _reload(self) -> Sequence[str]:
+        config = load_config(self._config_path)
+        before = self._serving()
+        await self._take_up(config)
+        self._admin.reload()
+        await self._crew.reload()
+        changes = [
+            f"[{name}] changed: takes effect at the next start"
+            for name in _FIXED_AT_START
+            if getattr(config, name) != getattr(self._config, name)
+        ]
+        changes += _changes(before, self._serving(), self._config, config)
+        self._config = config
+        return changes
+
     async def _take_up(self, config: Config) -> None:
-        """Open the newest generations, unless they serve already, and swap."""
-        serving = await asyncio.to_thread(self._build, config, self._serving())
+        """Open the newest generations, unless they serve already, and have everybody swap."""
+        before = self._taken
+        taken, serving = await asyncio.to_thread(self._build, config)
+        self._taken = taken
         if serving is not None:
+            await self._crew.hand_over(self._order(serving, config), serving.tables)
             self._holder.swap(serving)
+            self._crew.send_orphans_home()
+        for feed, opened in before.items():
+            if taken.get(feed) is not opened:
+                opened.file.close()
 
-    def _build(self, config: Config, before: Serving | None) -> Serving | None:
+    def _order(self, serving: Serving | None, config: Config) -> ServeOrder:
+        """What workers are told: the verified files themselves, and what to make of them."""
+        number = self._crew.next_number()
+        if serving is None:
+            return ServeOrder(number, (), config.policy)
+        return ServeOrder(
+            number,
+            tuple(_handed(opened) for opened in self._taken.values()),
+            config.policy,
+            data_time=serving.data_time,
+            grace_lag=serving.grace_lag,
+            stale=serving.stale,
+        )
+
+    def _build(self, config: Config) -> tuple[dict[str, Opened], Serving | None]:
         """What the depot and the configuration come to; None where no registry data is kept."""
-        old = before.tables if before else None
         self._damaged = ()
-        registry = self._open(REGISTRY, old.registry if old else None)
-        operator = self._open(OPERATOR, old.operator if old else None)
-        if registry is None:
+        taken = {feed: opened for feed in FEEDS if (opened := self._open(feed)) is not None}
+        if REGISTRY not in taken:
             _log.warning("no registry data yet: load some with `eir load MANIFEST.toml`")
-            return None
+            return taken, None
+        registry = taken[REGISTRY].generation
+        operator = taken[OPERATOR].generation if OPERATOR in taken else None
         tables = Tables(registry, operator, config.policy)
-        return Serving(tables, data_time=registry.made_at, grace_lag=config.grace.grace_lag)
+        return taken, Serving(tables, data_time=registry.made_at, grace_lag=config.grace.grace_lag)
 
-    def _open(self, feed: str, served: Generation | None) -> Generation | None:
+    def _open(self, feed: str) -> Opened | None:
+        served = self._taken.get(feed)
         kept = self._depot.kept(feed)
-        newest = (kept[0].session, kept[0].serial) if kept else None
-        if served is not None and newest == (served.session, served.serial):
+        if served is not None and kept and kept[0] == served.kept:
             return served
         try:
             opened = self._depot.open_newest(feed)
@@ -166,14 +230,16 @@ class Keeper:
         for damage in opened.damaged:
             _log.error("damaged, an older one serves: %s", damage)
         self._damaged += opened.damaged
-        return opened.generation
+        return opened
 
     def _serving(self) -> Serving | None:
         return self._holder.current() if self._holder.ready else None
 
     def _checks(self) -> dict[str, int]:
-        by_status = self._checker.counts.sum(axis=0)
-        return {status.name: int(by_status[status]) for status in Status}
+        by_status = dict.fromkeys((status.name for status in Status), 0)
+        for (_, status), times in self._crew.tally().checks.items():
+            by_status[status] += times
+        return by_status
 
     def _alarms(self, serving: Serving | None) -> list[str]:
         alarms = [f"damaged and passed over: {error}" for error in self._damaged]
@@ -216,6 +282,12 @@ def _generations(serving: Serving) -> list[Generation]:
     return [feed for feed in feeds if feed is not None]
 
 
+def _handed(opened: Opened) -> HandedFeed:
+    origin = opened.generation
+    files = (opened.file.fileno(),)
+    return HandedFeed(origin.feed, origin.session, origin.serial, origin.digest, files)
+
+
 def _served(generation: Generation) -> ServedGeneration:
     items = {name: section.items for name, section in generation.sections.items()}
     return ServedGeneration(origin=origin_of(generation), made_at=generation.made_at, items=items)
@@ -236,6 +308,18 @@ def _changes(before: Serving | None, after: Serving | None, old: Config, new: Co
     if old.grace != new.grace:
         changes.append(f"grace: grace_lag is {new.grace.grace_lag} s")
     return changes
+
+
+def _prove_kernel() -> None:
+    """Compile what is not yet, so that neither the nursery nor `explain` waits; and prove it.
+
+    Raises Refused ``kernel-unproven``.
+    """
+    try:
+        verify_kernel()
+    except RuntimeError as wrong:
+        raise Refused("kernel-unproven", str(wrong)) from wrong
+    golden_tables().facts(0, 0, 0, now=0)
 
 
 def _admin_settings(config: Config) -> AdminSettings:

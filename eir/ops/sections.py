@@ -68,6 +68,39 @@ class NodeSection:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkersSection:
+    """The processes that answer, on the same ports, from one shared copy of the data."""
+
+    count: int = setting.whole(
+        0,
+        "How many there are; 0 is one for each processor. Each takes some 60 MB for itself.",
+        low=0,
+        high=limits.MAX_WORKERS,
+        unit="processes",
+    )
+    stale_after_seconds: int = setting.whole(
+        300,
+        "Workers whose keeper has died go on answering; after this long they mark their answers"
+        " stale.",
+        low=1,
+        high=86_400,
+        unit="seconds",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSection:
+    """Figures for Prometheus, at `/metrics`; [metrics.md](metrics.md) explains each."""
+
+    listen: str = setting.text(
+        "",
+        "Address that they are read at, in clear and by whoever reaches it; empty is none.",
+        form='"host:port" or empty',
+        check=forms.tcp_address_or_none,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class GrpcSection:
     """The door for the core network's checks."""
 
@@ -297,6 +330,8 @@ class Settings:
     """The whole file, as it is written."""
 
     node: NodeSection = setting.section(NodeSection())
+    workers: WorkersSection = setting.section(WorkersSection())
+    metrics: MetricsSection = setting.section(MetricsSection())
     grpc: GrpcSection = setting.section(GrpcSection())
     s13: S13Section = setting.section(S13Section())
     n5g: N5gSection = setting.section(N5gSection())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from eir.core.tables import Tables
 from eir.errors import Unavailable
+from eir.serve.counters import Counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +16,14 @@ class Serving:
 
     ``data_time``: made_at of the newest registry head whose data these are (Unix seconds UTC);
     ``grace_lag``: seconds by which grace time may run ahead of it. ``stale``: no good head for too
-    long.
+    long. ``counters``: where its verdicts are counted, since codes mean what the tables say.
     """
 
     tables: Tables
     data_time: int
     grace_lag: int = 3600
     stale: bool = False
+    counters: Counters = field(default_factory=Counters, compare=False, repr=False)
 
     def grace_time(self, now: int) -> int:
         """The time of rows 12–13: it stands still while the engine cannot hear the registry."""

@@ -4,6 +4,7 @@
       manifest.json        per feed, newest first: what is kept, with hash and digest
       snapshots/           <feed>-<serial>-<random>.snap, 0444, never rewritten
       scratch/             <pid>-<random>/: being built; swept when its process is gone
+      workers/             <pid>-<random>: what a worker counts, locked while it lives
       keeper.lock          held by the one node that serves from here
       write.lock           held while the manifest changes
 
@@ -23,11 +24,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from eir import limits
 from eir.core.generation import FEEDS, Generation
 from eir.errors import Corrupt, Refused, Unavailable
-from eir.feed.codec import SnapshotFacts, SnapshotHead, open_snapshot
+from eir.feed.codec import SnapshotFacts, SnapshotHead, open_file
 
 FORMAT = 1
 KEEP_GENERATIONS = 3
@@ -49,11 +51,15 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The newest good generation of a feed, and what had to be passed over to reach it."""
+    """The newest good generation of a feed, and what had to be passed over to reach it.
+
+    ``file``: the very file that was verified, open, and the caller's to close.
+    """
 
     generation: Generation
     kept: Kept
     damaged: tuple[Corrupt, ...]
+    file: BinaryIO
 
 
 class Depot:
@@ -66,9 +72,10 @@ class Depot:
         self.folder = folder
         self._snapshots = folder / "snapshots"
         self._scratch = folder / "scratch"
+        self.workers = folder / "workers"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for inner in (self._snapshots, self._scratch):
+            for inner in (self._snapshots, self._scratch, self.workers):
                 inner.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise Refused("depot-unusable", f"{error.strerror}", where=str(folder)) from error
@@ -128,20 +135,30 @@ class Depot:
         damaged: list[Corrupt] = []
         for kept in self.kept(feed):
             try:
-                return Opened(self._open(feed, kept), kept, tuple(damaged))
+                return self._open(feed, kept, tuple(damaged))
             except Corrupt as error:
                 damaged.append(error)
         if damaged:
             raise Corrupt("file", f"no good {feed} snapshot is left; the newest: {damaged[0]}")
         raise Unavailable(f"the depot has no {feed} snapshot yet: {self.folder}")
 
-    def _open(self, feed: str, kept: Kept) -> Generation:
+    def _open(self, feed: str, kept: Kept, damaged: tuple[Corrupt, ...]) -> Opened:
         path = self._snapshots / kept.file
-        generation = open_snapshot(path)
-        found = (generation.feed, generation.session, generation.serial, generation.digest)
-        if found != (feed, kept.session, kept.serial, kept.digest):
-            raise Corrupt("header", "is not the snapshot that the manifest names", where=str(path))
-        return generation
+        with contextlib.ExitStack() as until_good:
+            try:
+                file = until_good.enter_context(path.open("rb"))
+                found = open_file(file)
+            except OSError as error:
+                raise Corrupt("file", error.strerror or str(error), where=str(path)) from error
+            except Corrupt as error:
+                raise Corrupt(error.section, error.detail, where=str(path)) from error
+            named = (feed, kept.session, kept.serial, kept.digest)
+            if (found.feed, found.session, found.serial, found.digest) != named:
+                raise Corrupt(
+                    "header", "is not the snapshot that the manifest names", where=str(path)
+                )
+            until_good.pop_all()
+            return Opened(found, kept, damaged, file)
 
     @contextlib.contextmanager
     def _locked(self, name: str, *, wait: bool) -> Iterator[int]:

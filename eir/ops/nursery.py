@@ -1,0 +1,157 @@
+"""The nursery: the process that workers fork from, with everything loaded and nothing started.
+
+    keeper ─ prove ─▶ the kernel is loaded, and proven on a small nation
+           ◀─ proven, or it ends ─
+           ─ commission + one end of a pair ─▶ fork; the child is a worker, and speaks for itself
+
+It has one thread, always: what a second one holds at a fork, the child never gets back. So grpc is
+imported here and started by nobody. It ends with its keeper; the workers go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from eir.core.golden import verify_kernel
+from eir.errors import Refused
+from eir.ops.config import Config
+from eir.ops.doors import open_doors
+from eir.ops.logs import start_logging
+from eir.serve.checker import Checker
+from eir.serve.handover import new_pair, receive, send
+from eir.serve.holder import Holder
+from eir.serve.worker import Worker
+
+_log = logging.getLogger("eir.ops.nursery")
+
+_PROVE = b"prove"
+_PROVEN = b"proven"
+
+
+@dataclass(frozen=True, slots=True)
+class Commission:
+    """What a worker is to be: its place, from 0, and the settings of the node."""
+
+    slot: int
+    config: Config
+    folder: Path
+
+
+class Nursery:
+    """The keeper's end. Starts loading at once."""
+
+    def __init__(self, config: Config) -> None:
+        ours, theirs = new_pair()
+        command = [sys.executable, "-P", "-m", "eir.ops.nursery", str(theirs.fileno())]
+        command += [config.node.log_level, str(int(config.node.json_logs))]
+        with theirs:
+            self._child = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            )
+        ours.setblocking(False)
+        self._end = ours
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._child.pid
+
+    async def prove(self) -> None:
+        """Have the golden table pass through the compiled kernel; nobody serves before.
+
+        Raises Refused ``kernel-unproven``.
+        """
+        try:
+            send(self._end, _PROVE)
+            said = await asyncio.get_running_loop().sock_recv(self._end, len(_PROVEN))
+        except (BrokenPipeError, ConnectionResetError):
+            said = b""
+        if said != _PROVEN:
+            raise Refused(
+                "kernel-unproven",
+                "the compiled kernel did not give the answers that it must; the log has the first"
+                " that is wrong",
+            )
+
+    def fork(self, commission: Commission, worker_end: socket.socket) -> None:
+        """A new worker at the other end of a pair. Raises OSError where the nursery is gone."""
+        send(self._end, pickle.dumps(commission), [worker_end.fileno()])
+
+    def close(self) -> None:
+        """Let it end, and wait for it: it has nothing to finish."""
+        self._end.close()
+        self._child.kill()
+        self._child.wait()
+
+
+def main(descriptor: int, log_level: str, json_logs: bool) -> None:
+    """The nursery's life; in a forked child, the worker's."""
+    start_logging(log_level, as_json=json_logs)
+    keeper = socket.socket(fileno=descriptor)
+    signal.signal(signal.SIGCHLD, _bury)
+    while (heard := receive(keeper)) is not None:
+        message, files = heard
+        if message == _PROVE:
+            verify_kernel()
+            send(keeper, _PROVEN)
+            gc.collect()
+            gc.freeze()  # the collector would write to pages that forks share
+            continue
+        threads = os.listdir("/proc/self/task")
+        if len(threads) != 1:
+            raise RuntimeError(f"{len(threads)} threads: a fork would copy what they hold")
+        if os.fork() == 0:
+            keeper.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            commission = cast(Commission, pickle.loads(message))  # noqa: S301 (our own keeper's)
+            asyncio.run(_work(commission, socket.socket(fileno=files[0])))
+            return
+        os.close(files[0])
+
+
+async def _work(commission: Commission, keeper: socket.socket) -> None:
+    config, holder = commission.config, Holder()
+    keeper.setblocking(False)
+    opening = partial(open_doors, config, Checker(holder), holder, only_one=commission.slot == 0)
+    await Worker(
+        keeper,
+        holder,
+        folder=commission.folder,
+        open_doors=opening,
+        stale_after_seconds=config.workers.stale_after_seconds,
+    ).run()
+
+
+def _bury(*_: object) -> None:
+    """Take note of every child that has ended."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        code = os.waitstatus_to_exitcode(status)
+        if code:
+            why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            _log.error("worker process %d ended by %s", pid, why)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3] == "1")

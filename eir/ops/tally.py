@@ -1,0 +1,47 @@
+"""What workers have counted, together: of those that live, and of those that are gone.
+
+Promises that no figure ever falls while the keeper lives, whatever becomes of a worker.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from eir.core.policy import Status
+from eir.core.tables import Tables
+from eir.serve.counters import SPANS, Counters
+
+
+class Tally:
+    """``checks``: by (reason, status); ``spans``, ``busy_ns``: of batches, as Counters has them."""
+
+    def __init__(self) -> None:
+        self.checks: Counter[tuple[str, str]] = Counter()
+        self.spans = np.zeros(SPANS, np.uint64)
+        self.busy_ns = 0
+
+    def add(self, counters: Counters, names: Sequence[str]) -> None:
+        """Add what stands in one worker's file; ``names``: what verdict codes mean there."""
+        for code, status in np.argwhere(counters.checks):
+            key = (names[code], Status(status).name)
+            self.checks[key] += int(counters.checks[code, status])
+        self.spans += counters.spans
+        self.busy_ns += int(counters.busy_ns[0])
+
+    def copy(self) -> Tally:
+        """Another one with the same figures."""
+        other = Tally()
+        other.checks.update(self.checks)
+        other.spans += self.spans
+        other.busy_ns = self.busy_ns
+        return other
+
+
+def code_names(tables: Tables | None) -> tuple[str, ...]:
+    """The reason's name of each verdict code; nothing is counted where nothing serves."""
+    if tables is None:
+        return ()
+    return tuple(tables.reason_names.get(int(number), "") for number in tables.reasons)
