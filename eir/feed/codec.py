@@ -19,11 +19,10 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import msgpack
 import numpy as np
-import pyroaring
 from numpy.typing import NDArray
 
 from eir import limits
@@ -39,10 +38,9 @@ from eir.core.generation import (
     Section,
     spec_of,
 )
-from eir.core.imeiset import ImeiSet
 from eir.core.orders import Hold, Override, check_holds, check_overrides
 from eir.errors import Corrupt, EirError, Refused
-from eir.feed import sections
+from eir.feed import black_union, sections
 from eir.feed.digest import Digest, of_section
 
 MAGIC = b"EIRSNAP1"
@@ -142,7 +140,7 @@ class SnapshotWriter:
             name: self._sections[name] for name in sorted(self._sections) if name != BLACK_UNION
         }
         digest = sum((of_section(section) for section in kept.values()), Digest())
-        union = _black_union(kept)
+        union = black_union.of_sections(kept)
         if union is not None:
             kept[BLACK_UNION] = Section(BLACK_UNION, union)
         with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o444)) as file:
@@ -217,37 +215,7 @@ def _verify_content(generation: Generation) -> None:
         raise Corrupt(
             "header", f"the content's digest is {total}, the header says {generation.digest}"
         )
-    _verify_union(generation)
-
-
-def _verify_union(generation: Generation) -> None:
-    """A device in a black list that the union misses would be let through: never."""
-    blacks = [cast(ImeiSet, section.content) for section in generation.black().values()]
-    section = generation.sections.get(BLACK_UNION)
-    if (section is not None) != (len(blacks) > 1):
-        raise Corrupt(BLACK_UNION, "stands exactly where there are two black lists or more")
-    if section is None:
-        return
-    union = cast(ImeiSet, section.content)
-    expected = _union_of(blacks)
-    same = union.data.tobytes() == expected.data.tobytes()
-    if not (same and np.array_equal(union.ranges, expected.ranges)):
-        raise Corrupt(BLACK_UNION, "is not the union of the black lists")
-
-
-def _black_union(kept: Mapping[str, Section]) -> ImeiSet | None:
-    blacks = [cast(ImeiSet, s.content) for name, s in kept.items() if name.startswith(BLACK)]
-    return _union_of(blacks) if len(blacks) > 1 else None
-
-
-def _union_of(lists: list[ImeiSet]) -> ImeiSet:
-    union = pyroaring.BitMap64()
-    for content in lists:
-        for keys in content.chunks():
-            union |= pyroaring.BitMap64(keys)
-    ranges = np.concatenate([content.ranges for content in lists])
-    keys = np.frombuffer(union.to_array(), np.uint64)
-    return imeiset.build([keys] if len(keys) else [], ranges)
+    black_union.verify(generation)
 
 
 @dataclass(frozen=True, slots=True)
