@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from eir.errors import Corrupt, EirError, Refused, Unavailable
-from eir.ops import cli_ask, cli_load, cli_snapshot, console, pages
+from eir.ops import cli_ask, cli_feed, cli_keys, cli_load, cli_snapshot, console, pages
 from eir.ops.config import config_check, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.logs import start_logging
@@ -30,6 +30,8 @@ app = typer.Typer(
 config_app = typer.Typer(help="The configuration file: check it, or write one with every default.")
 app.add_typer(config_app, name="config", no_args_is_help=True)
 app.add_typer(cli_snapshot.app, name="snapshot", no_args_is_help=True)
+app.add_typer(cli_feed.app, name="feed", no_args_is_help=True)
+app.add_typer(cli_keys.app, name="keys", no_args_is_help=True)
 
 app.command("load")(cli_load.load)
 app.command("sample")(cli_load.sample)
