@@ -53,7 +53,7 @@ def _cache_folder() -> str:
 
 vars(numba.config)["CACHE_DIR"] = _cache_folder()
 
-compiled = cast(Callable[[F], F], numba.njit(nogil=True, cache=True))
+compiled = cast(Callable[[F], F], numba.njit(nogil=True, cache=True, _nrt=False))
 """Compile without the interpreter lock; remember the machine code on disk."""
 
 
