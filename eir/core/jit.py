@@ -53,8 +53,13 @@ def _cache_folder() -> str:
 
 vars(numba.config)["CACHE_DIR"] = _cache_folder()
 
-compiled = cast(Callable[[F], F], numba.njit(nogil=True, cache=True))
-"""Compile without the interpreter lock; remember the machine code on disk."""
+_njit = cast(Callable[..., Callable[[F], F]], numba.njit)
+compiled = _njit(nogil=True, cache=True, _nrt=False)
+"""Compile without the interpreter lock; remember the machine code on disk.
+
+What is compiled allocates no arrays (the compiler refuses it), so it needs no numba runtime: with
+it, every call between functions counts references to its arrays by locked instructions.
+"""
 
 
 def _load(bits: int, result: types.Type) -> Callable[[int], np.uint64]:
