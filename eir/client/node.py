@@ -13,6 +13,14 @@ from eir.errors import Refused, Unavailable
 from eir.wire.v1 import admin_pb2, admin_pb2_grpc, eligibility_pb2, eligibility_pb2_grpc
 
 Reply = TypeVar("Reply")
+
+_NO_ANSWER = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,  # the node stopped before it took up the call
+    }
+)
 ExplainReply = admin_pb2.ExplainReply
 
 
@@ -68,6 +76,6 @@ class NodeClient:
             return ask()
         except grpc.RpcError as error:
             code, detail = error.code(), error.details() or ""
-            if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            if code in _NO_ANSWER:
                 raise Unavailable(f"no answer from {self._address}: {detail}") from error
             raise Refused("node-refused", f"{code.name}: {detail}", where=self._address) from error

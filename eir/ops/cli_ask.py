@@ -205,10 +205,12 @@ def _print_explanation(reply: ExplainReply) -> None:
             origin.feed, f"{origin.registry_id} serial {origin.serial} ({origin.session})"
         )
     console.out.print(facts)
+    console.out.print()
     rules = console.table("row", "condition", "")
     for rule in reply.rules:
         rules.add_row(str(rule.row), rule.condition, rule.outcome)
     console.out.print(rules)
+    console.out.print()
     decided = Status(reply.decided_status or reply.status).name
     changed = f", decided {decided}, made milder by {reply.changed_by}" if reply.changed_by else ""
     console.out.print(f"{Status(reply.status).name}: {reply.reason_name}{changed}")

@@ -107,17 +107,18 @@ def _write_rows(
 
 
 def _write_orders(folder: Path, name: str, rows: Iterable[Override | Hold]) -> tuple[str, int]:
-    written = 0
+    """Who, when and why stand only where something is known of them: list files know nothing."""
+    kept = list(rows)
     with (folder / name).open("x", encoding="utf-8", newline="") as file:
         out = csv.writer(file, lineterminator="\n")
         overrides = name.startswith("overrides")
         first = ["imei", "msisdn", "action", "until", "forced"]
         second = ["until", "tacs", "reason", "msisdn_prefix"]
-        out.writerow([*(first if overrides else second), "who", "at", "why"])
-        for row in rows:
-            out.writerow([*_order_fields(row), row.who, row.at or "", row.why])
-            written += 1
-    return name, written
+        told = any(row.who or row.at or row.why for row in kept)
+        out.writerow([*(first if overrides else second), *(["who", "at", "why"] if told else [])])
+        for row in kept:
+            out.writerow([*_order_fields(row), *([row.who, row.at or "", row.why] if told else [])])
+    return name, len(kept)
 
 
 def _order_fields(row: Override | Hold) -> list[str | int]:

@@ -117,7 +117,7 @@ def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def loaded(tmp_path_factory: pytest.TempPathFactory, lists: Path) -> Path:
-    """A folder with a configuration, and a depot with both feeds. Not to be changed."""
+    """A folder with a configuration, and a depot with both feeds of the sample, to be left so."""
     folder = tmp_path_factory.mktemp("node")
     plmns = '\n[policy]\nhome_plmns = ["43211", "43220", "43235"]\n'
     config = write_config(folder, plmns)
@@ -130,4 +130,5 @@ def loaded(tmp_path_factory: pytest.TempPathFactory, lists: Path) -> Path:
 @pytest.fixture
 def folder(loaded: Path, tmp_path: Path) -> Path:
     """A copy of it, for one test."""
-    return Path(shutil.copytree(loaded, tmp_path / "node"))
+    sockets = shutil.ignore_patterns("door", "*.sock")
+    return Path(shutil.copytree(loaded, tmp_path / "node", ignore=sockets))
