@@ -8,7 +8,6 @@ it names it only asks whether they can be read.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import tomllib
@@ -21,8 +20,11 @@ from typing import Final, TypeVar
 from eir import limits
 from eir.core.policy import BlackList, Policy, Status
 from eir.core.subscriber import Numbering
+from eir.doors.n5g_settings import N5gSettings
+from eir.doors.s13_settings import S13Settings
 from eir.errors import Refused
-from eir.ops import setting
+from eir.ops import door_config, forms, setting
+from eir.ops.door_sections import N5gSection, S13Section
 from eir.ops.sections import (
     AdminSection,
     BlackSection,
@@ -47,12 +49,15 @@ _TLS_FILES = ("tls_cert", "tls_key", "client_ca")
 class Config:
     """What a file comes to: every setting in force, paths absolute, in the rooms' own values.
 
-    ``path`` is None when no file was read and everything is at its default.
+    ``path`` is None when no file was read and everything is at its default; ``s13`` and ``n5g`` are
+    None where the door is shut.
     """
 
     path: Path | None
     node: NodeSection
     grpc: GrpcSection
+    s13: S13Settings | None
+    n5g: N5gSettings | None
     admin: AdminSection
     policy: Policy
     grace: GraceSection
@@ -60,7 +65,8 @@ class Config:
     load: LoadSection
 
 
-Tls = TypeVar("Tls", GrpcSection, AdminSection)
+Door = TypeVar("Door", S13Section, N5gSection)
+Tls = TypeVar("Tls", GrpcSection, AdminSection, S13Section, N5gSection)
 
 
 def find_config(environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -102,17 +108,22 @@ def read_config(
     root = Spot(source)
     settings = setting.read_section(Settings(), _parsed(text, name), root)
     node = replace(settings.node, depot=folder / settings.node.depot)
+    s13 = _tcp_door(settings.s13, folder, root.at("s13"))
+    n5g = _tcp_door(settings.n5g, folder, root.at("n5g"))
     config = Config(
         path=None,
         node=node,
         grpc=_grpc(settings.grpc, folder, root.at("grpc")),
+        s13=door_config.s13_of(s13, root.at("s13")),
+        n5g=door_config.n5g_of(n5g, folder, root.at("n5g")),
         admin=_admin(settings.admin, folder, node.depot, root.at("admin")),
         policy=_policy(settings.policy, root.at("policy")),
         grace=settings.grace,
         numbering=_numbering(settings.numbering, root.at("numbering")),
         load=settings.load,
     )
-    for section, files in (("grpc", config.grpc), ("admin", config.admin)):
+    named = (("grpc", config.grpc), ("s13", s13), ("n5g", n5g), ("admin", config.admin))
+    for section, files in named:
         for key in _TLS_FILES:
             path = getattr(files, key)
             if path is not None and not readable(path):
@@ -173,6 +184,20 @@ def _grpc(grpc: GrpcSection, folder: Path, spot: Spot) -> GrpcSection:
         spot.at("listen").refuse(fault)
     listen = tuple(_anchored(address, folder, spot.at("listen")) for address in grpc.listen)
     return _with_absolute_files(replace(grpc, listen=listen), folder)
+
+
+def _tcp_door(door: Door, folder: Path, spot: Spot) -> Door:
+    """The section with absolute paths, once what holds for TLS and plaintext is checked."""
+    _tls(door.tls_cert, door.tls_key, door.client_ca, spot)
+    if door.listen and door.tls_cert is None and door.plaintext == "refused":
+        if not forms.is_local(forms.split_address(door.listen)[0]):
+            fault = Refused(
+                "config-plaintext",
+                f"{door.listen} can be reached from other machines: give tls_cert and tls_key, or"
+                ' listen on loopback, or say plaintext = "accepted"',
+            )
+            spot.at("listen").refuse(fault)
+    return _with_absolute_files(door, folder)
 
 
 def _admin(admin: AdminSection, folder: Path, depot: Path, spot: Spot) -> AdminSection:
@@ -252,13 +277,7 @@ def _numbering(numbering: NumberingSection, spot: Spot) -> Numbering:
 
 
 def _is_local(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    if address.startswith("unix:") or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return address.startswith("unix:") or forms.is_local(forms.split_address(address)[0])
 
 
 def _anchored(address: str, folder: Path, spot: Spot) -> str:

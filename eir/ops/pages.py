@@ -130,12 +130,19 @@ def eir_command() -> Command | None:
     return cast(Command, typer_main.get_command(importlib.import_module("eir.ops.cli").app))
 
 
-def _section_lines(name: str, setting: Setting, value: DataclassInstance) -> Iterator[str]:
-    yield f"## `[{name}]`\n\n{setting.doc}\n"
+def _section_lines(
+    name: str, setting: Setting, value: DataclassInstance, *, heading: str = "##"
+) -> Iterator[str]:
+    yield f"{heading} `[{name}]`\n\n{setting.doc}\n"
     rows = settings_in(value)
-    yield from _table([(key, s, s.show(v)) for key, s, v in rows if s.names is None])
+    yield from _table([(key, s, s.show(v)) for key, s, v in rows if not _is_table(s)])
     for key, table, entries in rows:
+        if not _is_table(table):
+            continue
         if table.names is None:
+            yield from _section_lines(
+                f"{name}.{key}", table, cast("DataclassInstance", entries), heading="###"
+            )
             continue
         inner = f"{name}.{key}" if table.entry is None else f"{name}.{key}.<name>"
         yield f"### `[{inner}]`\n\n{table.doc}\n"
@@ -149,6 +156,10 @@ def _section_lines(name: str, setting: Setting, value: DataclassInstance) -> Ite
                 f"| `{word}` | `{table.show(default)}` |" for word, default in table.names.items()
             )
             yield ""
+
+
+def _is_table(setting: Setting) -> bool:
+    return setting.names is not None or setting.entry is not None
 
 
 def _exceptions(
@@ -181,19 +192,29 @@ def _sample_lines(
     yield f"{_prose(setting.doc)}\n{'#' if commented else ''}[{name}]\n"
     tables = []
     for key, inner, default in settings_in(value):
-        if inner.names is not None:
+        if _is_table(inner):
             tables.append((f"{name}.{key}", inner, default))
         else:
             yield f"{_prose(f'{inner.doc} ({inner.form})')}\n#{key} = {inner.show(default)}\n"
     for dotted, inner, entries in tables:
-        if inner.entry is None:
-            names: Mapping[str, str] = inner.names or {}
-            yield f"{_prose(inner.doc)}\n#[{dotted}]"
-            yield from (f"#{word} = {inner.show(default)}" for word, default in names.items())
-            yield ""
-        else:
-            for word, entry in _sections(entries).items():
-                yield from _sample_lines(f"{dotted}.{word}", inner, entry, commented=True)
+        yield from _sample_table(dotted, inner, entries)
+
+
+def _sample_table(dotted: str, table: Setting, entries: object) -> Iterator[str]:
+    if table.names is None:
+        section = cast("DataclassInstance", entries)
+        yield from _sample_lines(dotted, table, section, commented=False)
+    elif table.entry is None:
+        yield f"{_prose(table.doc)}\n#[{dotted}]"
+        yield from (f"#{word} = {table.show(default)}" for word, default in table.names.items())
+        yield ""
+    elif table.example:
+        yield f'{_prose(table.doc)} For instance:\n# [{dotted}."{table.example}"]'
+        yield from (f"# {key} = {s.show(v)}" for key, s, v in settings_in(table.entry))
+        yield ""
+    else:
+        for word, entry in _sections(entries).items():
+            yield from _sample_lines(f"{dotted}.{word}", table, entry, commented=True)
 
 
 def _prose(text: str) -> str:

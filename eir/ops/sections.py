@@ -18,36 +18,13 @@ from eir import limits
 from eir.core.policy import DEFAULT_STATUS, BlackList, Policy, Status
 from eir.core.subscriber import Numbering
 from eir.errors import Refused
-from eir.ops import setting
+from eir.ops import forms, setting
+from eir.ops.door_sections import N5gSection, S13Section
 from eir.ops.setting import UnixSeconds
 
 _STATUSES = tuple(status.name for status in Status)
 _POLICY = Policy()
 _NUMBERING = Numbering()
-_ADDRESS_FORM = '"host:port", "[v6]:port" or "unix:path"'
-
-
-def _address(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if value.startswith("unix:") and port.strip("/"):
-        return value
-    if host == "unix" or not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]", host):
-        raise Refused("config-range", f"expected {_ADDRESS_FORM}, got {value!r}")
-    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
-        raise Refused("config-range", f"expected a port from 0 to 65535 at the end of {value!r}")
-    return value
-
-
-def _address_or_none(value: str) -> str:
-    return _address(value) if value else value
-
-
-def _plmn(value: str) -> str:
-    if not re.fullmatch(r"[0-9]{5,6}", value):
-        raise Refused(
-            "config-range", f"expected a PLMN of 5 or 6 digits (MCC and MNC), got {value!r}"
-        )
-    return value
 
 
 def _reason_name(value: str) -> str:
@@ -98,8 +75,8 @@ class GrpcSection:
         ("127.0.0.1:50061",),
         "Addresses that the door listens on; port 0 takes any free port; an empty array shuts the"
         " door.",
-        form=_ADDRESS_FORM,
-        check=_address,
+        form=forms.ADDRESS_FORM,
+        check=forms.address,
         most=16,
     )
     plaintext: str = setting.choice(
@@ -155,7 +132,7 @@ class AdminSection:
         "",
         "Address for admin calls from other machines; empty is none. Needs the three files below.",
         form='"host:port" or empty',
-        check=_address_or_none,
+        check=forms.address_or_none,
     )
     tls_cert: Path | None = setting.path_or_none(
         "PEM file with the certificate chain of the remote address."
@@ -215,14 +192,14 @@ class PolicySection:
         _POLICY.home_plmns,
         "PLMNs whose subscribers are ours. With none set, nobody counts as a roamer (row 7).",
         form="PLMNs of 5 or 6 digits",
-        check=_plmn,
+        check=forms.plmn,
         most=limits.MAX_PLMNS,
     )
     enforced_plmns: tuple[str, ...] = setting.texts(
         _POLICY.enforced_plmns,
         "Further PLMNs whose subscribers are decided on like our own.",
         form="PLMNs of 5 or 6 digits",
-        check=_plmn,
+        check=forms.plmn,
         most=limits.MAX_PLMNS,
     )
     status: Mapping[str, str] = setting.words_by_name(
@@ -321,6 +298,8 @@ class Settings:
 
     node: NodeSection = setting.section(NodeSection())
     grpc: GrpcSection = setting.section(GrpcSection())
+    s13: S13Section = setting.section(S13Section())
+    n5g: N5gSection = setting.section(N5gSection())
     admin: AdminSection = setting.section(AdminSection())
     policy: PolicySection = setting.section(PolicySection())
     grace: GraceSection = setting.section(GraceSection())

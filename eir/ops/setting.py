@@ -55,7 +55,7 @@ class Setting:
 
     ``read`` returns the value or raises Refused. A table has ``entry``, the section that it holds
     at its defaults; where ``names`` is not None, it holds such a section, or a plain value, under
-    each name, and ``names`` has the defaults of plain values.
+    each name, and ``names`` has the defaults of plain values; ``example`` is such a name.
     """
 
     doc: str
@@ -64,6 +64,7 @@ class Setting:
     show: Callable[[object], str]
     entry: DataclassInstance | None = None
     names: Mapping[str, str] | None = None
+    example: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +294,7 @@ def sections_by_name(
     entries: Mapping[str, Section],
     check: Callable[[str], str],
     most: int,
+    example: str = "",
 ) -> Mapping[str, Section]:
     """A table of tables under names that the file chooses; each name is checked as by ``text``.
 
@@ -312,7 +314,7 @@ def sections_by_name(
             raise Refused("config-range", f"at most {most} entries, got {len(merged)}")
         return merged
 
-    setting = Setting(doc, "table of tables", read, _show, entry=default, names={})
+    setting = Setting(doc, "table of tables", read, _show, default, {}, example)
     return _declare(dict(entries), setting)
 
 
