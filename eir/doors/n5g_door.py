@@ -141,6 +141,20 @@ class N5gDoor:
         self.answers: Counter[int] = Counter()
         self.port = settings.port
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it listens, the port resolved once it does."""
+        host = self._settings.host
+        return (f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}",)
+
+    def readiness_changed(self) -> None:
+        """Nothing to do: each round asks the checker."""
+
+    def reload(self) -> None:
+        """Read the token keys again, in the background; certificates are read at start."""
+        if self._gate is not None:
+            self._gate.reread_soon()
+
     async def start(self) -> None:
         """Read the token keys, bind and listen. Raises OSError, or Refused for unusable keys."""
         if self._gate is None:

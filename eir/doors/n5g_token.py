@@ -81,6 +81,10 @@ class TokenGate:
         """Read the keys again, sharing a read that is under way; a failure keeps the old ones."""
         await asyncio.shield(self._start_reading())
 
+    def reread_soon(self) -> None:
+        """As ``reread``, without waiting for it."""
+        self._start_reading()
+
     def _start_reading(self) -> asyncio.Task[None]:
         if self._reading is None or self._reading.done():
             self._tried_at = self._now()

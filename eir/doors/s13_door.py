@@ -87,6 +87,7 @@ class S13Door:
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
+        self._turning: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._tls = _tls_context(settings.tls) if settings.tls else None
         self._port = settings.port
@@ -100,6 +101,12 @@ class S13Door:
     def port(self) -> int:
         """The port bound; the configured one while the listener is closed."""
         return self._port
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it listens, or will once ready."""
+        address = self.settings.address
+        return (f"[{address}]:{self._port}" if ":" in address else f"{address}:{self._port}",)
 
     @property
     def is_listening(self) -> bool:
@@ -118,6 +125,26 @@ class S13Door:
         """
         self._ticker = asyncio.create_task(self._tick())
         await self.set_ready(ready=self._checker.ready)
+
+    def readiness_changed(self) -> None:
+        """Follow the checker's readiness, soon; what can't be bound then is an alarm in the log."""
+        turning = asyncio.get_running_loop().create_task(self.set_ready(ready=self._checker.ready))
+        self._turning.add(turning)
+        turning.add_done_callback(self._turned)
+
+    def _turned(self, turning: asyncio.Task[None]) -> None:
+        self._turning.discard(turning)
+        fault = None if turning.cancelled() else turning.exception()
+        if isinstance(fault, OSError):
+            log.critical("S13 can't listen on %s: %s", self.addresses[0], fault)
+        elif fault is not None:
+            raise fault
+
+    def reload(self) -> None:
+        """Read the certificate again, for connections made from now on; Refused keeps the old."""
+        if self._tls is not None and self.settings.tls is not None:
+            _tls_context(self.settings.tls)
+            _load_certificates(self._tls, self.settings.tls)
 
     async def set_ready(self, *, ready: bool) -> None:
         """Readiness changed: open the listener, or close it and send every peer away (BUSY)."""
@@ -344,6 +371,11 @@ def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
     """Raises Refused (``tls-unusable``) when certificate, key or CA cannot be loaded."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load_certificates(context, tls)
+    return context
+
+
+def _load_certificates(context: ssl.SSLContext, tls: TlsSettings) -> None:
     try:
         context.load_cert_chain(tls.certificate, tls.key)
         if tls.client_ca is not None:
@@ -351,7 +383,6 @@ def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
             context.verify_mode = ssl.CERT_REQUIRED
     except OSError as wrong:
         raise Refused("tls-unusable", str(wrong), where=str(tls.certificate)) from wrong
-    return context
 
 
 def _certificate_names(

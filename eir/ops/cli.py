@@ -15,7 +15,7 @@ import typer
 
 import eir
 from eir.errors import EirError, Refused, Unavailable
-from eir.ops import cli_ask, cli_load, cli_snapshot, console, pages
+from eir.ops import cli_ask, cli_load, cli_s13, cli_snapshot, console, pages
 from eir.ops.config import config_check, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.logs import start_logging
@@ -47,6 +47,7 @@ is one JSON document on standard output; faults are a line on standard error.
 config_app = typer.Typer(help="Check the configuration file, or print one with every setting.")
 app.add_typer(config_app, name="config", no_args_is_help=True)
 app.add_typer(cli_snapshot.app, name="snapshot", no_args_is_help=True)
+app.add_typer(cli_s13.app, name="s13", no_args_is_help=True)
 
 app.command("load")(cli_load.load)
 app.command("sample")(cli_load.sample)
@@ -87,11 +88,13 @@ def serve(config: ConfigOption = None) -> None:
       eir serve
       eir serve --config /etc/eir/eir.toml
     """
+    from eir.doors.s13_door import run_loop
     from eir.ops.keeper import Keeper
 
     settings = load_config(config)
     start_logging(settings.node.log_level, as_json=settings.node.json_logs)
-    asyncio.run(Keeper(settings, config_path=settings.path).run())
+    with asyncio.Runner(loop_factory=run_loop()) as runner:
+        runner.run(Keeper(settings, config_path=settings.path).run())
 
 
 @app.command()

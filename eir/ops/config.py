@@ -189,14 +189,14 @@ def _grpc(grpc: GrpcSection, folder: Path, spot: Spot) -> GrpcSection:
 def _tcp_door(door: Door, folder: Path, spot: Spot) -> Door:
     """The section with absolute paths, once what holds for TLS and plaintext is checked."""
     _tls(door.tls_cert, door.tls_key, door.client_ca, spot)
-    if door.listen and door.tls_cert is None and door.plaintext == "refused":
-        if not forms.is_local(forms.split_address(door.listen)[0]):
-            fault = Refused(
-                "config-plaintext",
-                f"{door.listen} can be reached from other machines: give tls_cert and tls_key, or"
-                ' listen on loopback, or say plaintext = "accepted"',
-            )
-            spot.at("listen").refuse(fault)
+    exposed = bool(door.listen) and not forms.is_local(forms.split_address(door.listen)[0])
+    if exposed and door.tls_cert is None and door.plaintext == "refused":
+        fault = Refused(
+            "config-plaintext",
+            f"{door.listen} can be reached from other machines: give tls_cert and tls_key, or"
+            ' listen on loopback, or say plaintext = "accepted"',
+        )
+        spot.at("listen").refuse(fault)
     return _with_absolute_files(door, folder)
 
 

@@ -25,16 +25,16 @@ from eir.core.generation import OPERATOR, REGISTRY, Generation
 from eir.core.policy import Status
 from eir.core.tables import Tables
 from eir.doors.grpc_admin import AdminDoor, AdminSettings, NodeStatus, ServedGeneration
-from eir.doors.grpc_door import GrpcDoor, GrpcSettings
 from eir.errors import Corrupt, Refused, Unavailable
 from eir.ops.config import Config, load_config
+from eir.ops.doors import OpenDoors, open_doors
 from eir.serve.checker import Checker
 from eir.serve.holder import Holder, Serving
 from eir.store.depot import Depot
 
 _log = logging.getLogger(__name__)
 
-_FIXED_AT_START = ("node", "grpc", "admin")
+_FIXED_AT_START = ("node", "grpc", "s13", "n5g", "admin")
 
 
 class Keeper:
@@ -49,7 +49,7 @@ class Keeper:
         self._depot = Depot(config.node.depot)
         self._holder = Holder()
         self._checker = Checker(self._holder, clock)
-        self._grpc = GrpcDoor(_grpc_settings(config), self._checker)
+        self._doors = OpenDoors(())
         self._admin = AdminDoor(_admin_settings(config), self)
         self._started_at = int(clock())
         self._damaged: tuple[Corrupt, ...] = ()
@@ -58,7 +58,7 @@ class Keeper:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where checks are answered, ports resolved; empty before the doors are open."""
-        return self._grpc.addresses
+        return self._doors.addresses
 
     async def run(
         self, *, opened: Callable[[Keeper], None] = lambda _: None, handle_signals: bool = True
@@ -70,12 +70,13 @@ class Keeper:
         with self._depot.held_by_keeper():
             await asyncio.to_thread(golden.verify_kernel)
             await self._take_up(self._config)
-            self._holder.listen(lambda _: self._grpc.readiness_changed())
-            async with contextlib.AsyncExitStack() as doors:
-                await self._grpc.start()
-                doors.push_async_callback(self._grpc.stop)
+            async with contextlib.AsyncExitStack() as open_ones:
+                self._doors = await open_doors(
+                    self._config, self._checker, self._holder, only_one=True
+                )
+                open_ones.push_async_callback(self._doors.stop)
                 await self._admin.start()
-                doors.push_async_callback(self._admin.stop)
+                open_ones.push_async_callback(self._admin.stop)
                 stopped = self._stop_on_signals() if handle_signals else asyncio.Event()
                 _log.info("answering on %s", ", ".join(self.addresses))
                 opened(self)
@@ -115,7 +116,7 @@ class Keeper:
             config = load_config(self._config_path)
             before = self._serving()
             await self._take_up(config)
-            self._grpc.reload()
+            self._doors.reload()
             self._admin.reload()
             changes = [
                 f"[{name}] changed: takes effect at the next start"
@@ -235,20 +236,6 @@ def _changes(before: Serving | None, after: Serving | None, old: Config, new: Co
     if old.grace != new.grace:
         changes.append(f"grace: grace_lag is {new.grace.grace_lag} s")
     return changes
-
-
-def _grpc_settings(config: Config) -> GrpcSettings:
-    section = config.grpc
-    return GrpcSettings(
-        listen=section.listen,
-        tls_cert=section.tls_cert,
-        tls_key=section.tls_key,
-        client_ca=section.client_ca,
-        plaintext_accepted=section.plaintext == "accepted",
-        max_checks_per_message=section.max_checks_per_message,
-        max_streams=section.max_streams,
-        drain_seconds=section.drain_seconds,
-    )
 
 
 def _admin_settings(config: Config) -> AdminSettings:

@@ -1,4 +1,4 @@
-"""The sections of the S13 and N5g-eir doors: shut by default, wholly mapped, refused with a line."""
+"""The S13 and N5g-eir sections: shut by default, wholly mapped, refused with a line."""
 
 from dataclasses import fields
 from pathlib import Path
