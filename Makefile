@@ -7,7 +7,9 @@ DEVICES ?= 1000000
 PYTHONS ?= python3.14 python3.13 python3.12 python3.11 python3 python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint docs proto bench clean
+FUZZ_SECONDS ?= 600
+
+.PHONY: help run test check lint docs proto bench fuzz peers clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,8 +17,11 @@ help: ## list these targets
 run: $(STAMP) ## make a sample registry, serve it, ask it once a row (DEVICES=1000000)
 	@exec $(BIN)/eir demo --devices $(DEVICES)
 
-test: $(STAMP) ## run the whole suite
+test: $(STAMP) peers ## run the whole suite
 	@$(BIN)/python -m pytest
+
+peers: ## install what others wrote and the tests talk to, where root may; say what is missing
+	@tests/peers/install.sh || true
 
 check: lint test ## everything that must hold before a change is merged: lint and test
 
@@ -27,6 +32,13 @@ lint: $(STAMP) ## style, format and types
 
 docs: $(STAMP) ## write the pages that are made from code: docs/settings.md, docs/cli.md
 	@$(BIN)/python -m eir.ops.pages docs
+
+fuzz: $(STAMP) ## fuzz the S13 codec and peer for FUZZ_SECONDS (default: ten minutes)
+	@if $(BIN)/python -c 'import atheris' 2>/dev/null; then \
+	    $(BIN)/python -m tests.fuzz.fuzz_s13 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1; \
+	else \
+	    echo "NOT FUZZED: atheris has no wheel for this Python (extra: fuzz)" >&2; \
+	fi
 
 proto: $(STAMP) ## make eir/wire/ from proto/
 	@$(BIN)/python proto/generate.py

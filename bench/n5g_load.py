@@ -59,7 +59,7 @@ def main() -> int:
         serve(options.serve, options.devices)
         return 0
     if shutil.which("h2load") is None:
-        print("n5g_load: h2load is not installed (tests/peers/install-n5g.sh)", file=sys.stderr)
+        print("n5g_load: h2load is not installed (tests/peers/install.sh)", file=sys.stderr)
         return 2
     print(json.dumps(measure(options)))
     return 0

@@ -107,7 +107,7 @@ def run() -> Callable[..., Awaitable[str]]:
 
     async def ran(tool: str, *arguments: str, code: int = 0) -> str:
         if shutil.which(tool) is None:
-            message = f"{tool} is not installed: run tests/peers/install-n5g.sh"
+            message = f"{tool} is not installed: run tests/peers/install.sh"
             if os.environ.get("CI") == "true":
                 pytest.fail(message)
             pytest.skip(f"SKIPPED FOR WANT OF A PEER: {message}")

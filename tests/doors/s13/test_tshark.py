@@ -1,36 +1,15 @@
 """tshark decodes what the door said: no expert complaint, and the fields are what was sent."""
 
 import json
-import struct
-from pathlib import Path
 
 from eir.doors import s13_codec as wire
 from eir.doors.s13_codec import avp
+from tests.doors.captures import write_capture
 from tests.doors.s13 import talk
 from tests.doors.s13.peers import needs_program, run
 from tests.doors.s13.talk import BLACK, MME, UNKNOWN, cer, dpr, ecr, ecr_of, opened, running
 
 PORT = 3868
-
-
-def packet(octets: bytes, *, ours: bool, sequence: int, acknowledged: int) -> bytes:
-    """One TCP segment over IPv4, without checksums: tshark does not verify them."""
-    ports = (PORT, 40_000) if ours else (40_000, PORT)
-    tcp = struct.pack(">HHIIBBHHH", *ports, sequence, acknowledged, 0x50, 0x18, 65_535, 0, 0)
-    hosts = (b"\x7f\0\0\2", b"\x7f\0\0\1") if ours else (b"\x7f\0\0\1", b"\x7f\0\0\2")
-    ip = struct.pack(">BBHHHBBH", 0x45, 0, 40 + len(octets), 0, 0, 64, 6, 0) + b"".join(hosts)
-    return ip + tcp + octets
-
-
-def capture(path: Path, exchanges: list[tuple[bool, bytes]]) -> None:
-    """A pcap file of these messages, each in a segment of its own; True is what we said."""
-    written = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65_535, 101)
-    at = {True: 1, False: 1}
-    for second, (ours, octets) in enumerate(exchanges):
-        segment = packet(octets, ours=ours, sequence=at[ours], acknowledged=at[not ours])
-        at[ours] += len(octets)
-        written += struct.pack("<IIII", second, 0, len(segment), len(segment)) + segment
-    path.write_bytes(written)
 
 
 def octets_of(message: talk.Message) -> bytes:
@@ -66,7 +45,7 @@ async def test_tshark_finds_nothing_wrong_and_reads_what_was_sent(tmp_path):
     needs_program("tshark")
     said = await conversation()
     said.append((True, ecr(extra=avp(wire.RESULT_CODE, b"\0\1"))))
-    capture(tmp_path / "s13.pcap", said)
+    write_capture(tmp_path / "s13.pcap", said, port=PORT)
     fields = (
         "diameter.cmd.code", "diameter.flags", "diameter.applicationId", "diameter.hopbyhopid",
         "diameter.Result-Code", "diameter.Equipment-Status", "diameter.Session-Id",
