@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -31,27 +31,38 @@ def _group() -> None:
     """A group even with one command."""
 
 
+HostArgument = Annotated[str, typer.Argument(help="Name or address of the responder.")]
+PortOption = Annotated[int, typer.Option(help="Its port.", min=1, max=65_535)]
+OriginHostOption = Annotated[
+    str, typer.Option(help="As whom we speak: the responder must allow this peer.")
+]
+OriginRealmOption = Annotated[str, typer.Option(help="Our realm.")]
+RealmOption = Annotated[
+    str, typer.Option(help="Destination-Realm; default: the realm the responder names.")
+]
+ImeiOption = Annotated[str, typer.Option(help="Sent as typed; the default names no real device.")]
+ImsiOption = Annotated[str, typer.Option(help="The SIM's IMSI; default: none is sent.")]
+TimeoutOption = Annotated[float, typer.Option(help="Seconds for all of it.", min=0.1)]
+CaOption = Annotated[
+    Path | None, typer.Option(help="PEM file of who signed the responder's certificate: TLS.")
+]
+CertOption = Annotated[Path | None, typer.Option(help="PEM file of our certificate.")]
+KeyOption = Annotated[Path | None, typer.Option(help="PEM file of our key.")]
+
+
 @app.command("ping")
 def ping_host(
-    host: Annotated[str, typer.Argument(help="Name or address of the responder.")],
-    port: Annotated[int, typer.Option(help="Its port.", min=1, max=65_535)] = 3_868,
-    origin_host: Annotated[
-        str, typer.Option(help="As whom we speak: the responder must allow this peer.")
-    ] = _USUAL.origin_host,
-    origin_realm: Annotated[str, typer.Option(help="Our realm.")] = _USUAL.origin_realm,
-    realm: Annotated[
-        str, typer.Option(help="Destination-Realm; default: the realm the responder names.")
-    ] = "",
-    imei: Annotated[
-        str, typer.Option(help="Sent as typed; the default names no real device.")
-    ] = _USUAL.imei,
-    imsi: Annotated[str, typer.Option(help="The SIM's IMSI; default: none is sent.")] = "",
-    timeout: Annotated[float, typer.Option(help="Seconds for all of it.", min=0.1)] = 5.0,
-    ca: Annotated[
-        Path | None, typer.Option(help="PEM file of who signed the responder's certificate: TLS.")
-    ] = None,
-    cert: Annotated[Path | None, typer.Option(help="PEM file of our certificate.")] = None,
-    key: Annotated[Path | None, typer.Option(help="PEM file of our key.")] = None,
+    host: HostArgument,
+    port: PortOption = 3_868,
+    origin_host: OriginHostOption = _USUAL.origin_host,
+    origin_realm: OriginRealmOption = _USUAL.origin_realm,
+    realm: RealmOption = "",
+    imei: ImeiOption = _USUAL.imei,
+    imsi: ImsiOption = "",
+    timeout: TimeoutOption = 5.0,
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Connect, say CER, DWR, one ECR and DPR, and time each.
@@ -63,17 +74,9 @@ def ping_host(
       eir s13 ping eir.epc.example.org
       eir s13 ping 192.0.2.10 --origin-host mme1.epc.example.org --imei 490154203237518
     """
-    ask = PingAsk(
-        host=host,
-        port=port,
-        origin_host=origin_host,
-        origin_realm=origin_realm,
-        realm=realm,
-        imei=imei,
-        imsi=imsi,
-        timeout_seconds=timeout,
-    )
-    outcome = ping(ask, tls=_tls(ca, cert, key))
+    us = replace(_USUAL, origin_host=origin_host, origin_realm=origin_realm)
+    whom = replace(us, host=host, port=port, realm=realm, timeout_seconds=timeout)
+    outcome = ping(replace(whom, imei=imei, imsi=imsi), tls=_tls(ca, cert, key))
     if as_json:
         console.print_json(asdict(outcome) | {"well": outcome.is_well})
     else:

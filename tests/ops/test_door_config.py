@@ -103,42 +103,43 @@ def test_every_setting_of_s13_is_in_force() -> None:
     assert all_differ(settings, config_of_defaults().s13)
 
 
+N5G_WHOLE = f"""
+[n5g]
+listen = "192.0.2.1:1443"
+http1 = true
+tls_cert = "c.pem"
+tls_key = "k.pem"
+client_ca = "ca.pem"
+client_crl = ["crl.pem"]
+min_tls_version = "1.3"
+instance_id = "{INSTANCE}"
+unknown_answer = "BLACKLISTED"
+max_connections = 10
+max_streams = 11
+max_gathered = 12
+retry_after_seconds = 13
+drain_seconds = 14
+[n5g.oauth2]
+keys = "jwks.json"
+issuers = ["nrf-1"]
+audiences = ["5G_EIR", "eir"]
+leeway_seconds = 1
+refresh_seconds = 2
+ca = "nrf-ca.pem"
+[n5g.nrf]
+urls = ["https://nrf.example.org", "http://10.0.0.1:8000"]
+address = "eir.example.org"
+plmns = ["43211"]
+heartbeat_seconds = 20
+timeout_seconds = 3
+ca = "nrf-ca.pem"
+tls_cert = "us.pem"
+tls_key = "us.key"
+"""
+
+
 def test_every_setting_of_n5g_is_in_force() -> None:
-    config = read(
-        f"""
-        [n5g]
-        listen = "192.0.2.1:1443"
-        http1 = true
-        tls_cert = "c.pem"
-        tls_key = "k.pem"
-        client_ca = "ca.pem"
-        client_crl = ["crl.pem"]
-        min_tls_version = "1.3"
-        instance_id = "{INSTANCE}"
-        unknown_answer = "BLACKLISTED"
-        max_connections = 10
-        max_streams = 11
-        max_gathered = 12
-        retry_after_seconds = 13
-        drain_seconds = 14
-        [n5g.oauth2]
-        keys = "jwks.json"
-        issuers = ["nrf-1"]
-        audiences = ["5G_EIR", "eir"]
-        leeway_seconds = 1
-        refresh_seconds = 2
-        ca = "nrf-ca.pem"
-        [n5g.nrf]
-        urls = ["https://nrf.example.org", "http://10.0.0.1:8000"]
-        address = "eir.example.org"
-        plmns = ["43211"]
-        heartbeat_seconds = 20
-        timeout_seconds = 3
-        ca = "nrf-ca.pem"
-        tls_cert = "us.pem"
-        tls_key = "us.key"
-        """
-    )
+    config = read(N5G_WHOLE)
     settings = N5gSettings(
         host="192.0.2.1",
         port=1443,
