@@ -1,4 +1,4 @@
-"""A node as it is run: `eir serve` with its workers, on a small depot, and clients that press it."""
+"""A node as it is run: `eir serve` with its workers, on a small depot, under clients that press."""
 
 from __future__ import annotations
 
