@@ -351,7 +351,9 @@ class Crew:
 
 def pause_before(quick_ends: int) -> float:
     """Seconds to wait before a worker's next start, after so many quick ends in a row."""
-    return 0.0 if quick_ends < 2 else min(0.1 * 2.0 ** (quick_ends - 2), _LONGEST_PAUSE_SECONDS)
+    if quick_ends < 2:
+        return 0.0
+    return min(0.1 * 2 ** min(quick_ends - 2, 10), _LONGEST_PAUSE_SECONDS)
 
 
 def memory_of(pid: int) -> tuple[int, int]:

@@ -105,6 +105,7 @@ class Keeper:
             page = MetricsPage(self._config.metrics.listen, self)
             stack.callback(page.close)
             self.metrics_address = page.address
+            _log.info("metrics on %s", page.address)
         if serving is not None:
             self._crew.send_orphans_home()
 

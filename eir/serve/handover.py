@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import socket
+from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -25,7 +26,6 @@ from eir.core.policy import BlackList, Policy, Status
 
 MAX_MESSAGE_BYTES: Final = 1 << 17
 _MAX_FILES = 64
-_FLAGS = socket.MSG_CMSG_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +139,23 @@ def send(end: socket.socket, message: bytes, files: Sequence[int] = ()) -> None:
     """Send at once or raise OSError: the other end is gone, or does not read."""
     if len(message) > MAX_MESSAGE_BYTES:
         raise ValueError(f"a message of {len(message)} bytes")
-    socket.send_fds(end, [message], list(files), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", files))] if files else []
+    end.sendmsg([message], beside, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 def receive(end: socket.socket) -> tuple[bytes, list[int]] | None:
     """The next message and its files, which are the receiver's to close; None at the end."""
+    room = socket.CMSG_SPACE(_MAX_FILES * array("i").itemsize)
     try:
-        message, files, flags, _ = socket.recv_fds(end, MAX_MESSAGE_BYTES, _MAX_FILES, _FLAGS)
+        message, beside, flags, _ = end.recvmsg(MAX_MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None
+    files = array("i")
+    for _, _, packed in beside:
+        files.frombytes(packed)
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         raise ValueError("a message was cut")
-    return (message, files) if message else None
+    return (message, files.tolist()) if message else None
 
 
 def close_files(order: Order) -> None:

@@ -1,0 +1,94 @@
+"""The parts of the crew that need no worker: pauses, memory, the tally, who opens what."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eir.core.golden import golden_tables
+from eir.core.policy import BLACK_BASE, Status
+from eir.errors import Refused
+from eir.ops.config import read_config
+from eir.ops.crew import memory_of, pause_before
+from eir.ops.doors import grpc_settings, open_doors
+from eir.ops.tally import Tally, code_names
+from eir.serve.checker import Checker
+from eir.serve.counters import Counters
+from eir.serve.holder import Holder
+
+
+@given(st.integers(0, 2_000))
+def test_pauses_grow_to_a_bound(quick_ends):
+    assert 0 <= pause_before(quick_ends) <= pause_before(quick_ends + 1) <= 10
+    assert pause_before(1) == 0, "one crash is made good at once"
+    assert pause_before(3) > 0
+    assert pause_before(20) == 10
+
+
+def test_memory_is_read_as_the_system_tells_it():
+    before, _ = memory_of(os.getpid())
+    with mmap.mmap(-1, 64 << 20) as taken:
+        for page in range(0, len(taken), mmap.PAGESIZE):
+            taken[page] = 1
+        rss, pss = memory_of(os.getpid())
+    assert rss - before > 60 << 20
+    assert 60 << 20 < pss <= rss
+
+
+def test_a_gone_process_takes_nothing():
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert memory_of(gone.pid) == (0, 0)
+
+
+def test_codes_are_counted_by_what_they_meant_then():
+    tables = golden_tables()
+    names = code_names(tables)
+    assert names[9] == "bound"
+    assert names[BLACK_BASE] == "stolen"
+    assert code_names(None) == ()
+    counters = Counters()
+    counters.checks[BLACK_BASE, Status.BLACKLISTED] = 3
+    tally = Tally()
+    tally.add(counters, names)
+    tally.add(counters, [name.replace("stolen", "lost") for name in names])
+    assert tally.checks == {("stolen", "BLACKLISTED"): 3, ("lost", "BLACKLISTED"): 3}
+    other = tally.copy()
+    other.add(counters, names)
+    assert tally.checks["stolen", "BLACKLISTED"] == 3
+
+
+CONFIG = read_config(
+    '[grpc]\nlisten = ["127.0.0.1:0", "unix:grpc.sock"]\n', name="toy", folder=Path("/run")
+)
+
+
+def test_a_unix_socket_is_opened_by_one_worker_alone():
+    assert grpc_settings(CONFIG, only_one=True).listen == CONFIG.grpc.listen
+    assert grpc_settings(CONFIG, only_one=False).listen == ("127.0.0.1:0",)
+    assert grpc_settings(CONFIG, only_one=True).share_port
+
+
+async def test_a_worker_with_nothing_to_open_opens_nothing():
+    shut = replace(CONFIG, grpc=replace(CONFIG.grpc, listen=("unix:/run/grpc.sock",)))
+    holder = Holder()
+    doors = await open_doors(shut, Checker(holder), holder, only_one=False)
+    assert doors.addresses == ()
+    await doors.stop()
+
+
+async def test_a_door_that_can_not_open_is_told_and_leaves_nothing(tmp_path):
+    bad = (f"unix:{tmp_path}/good.sock", f"unix:{tmp_path}/no/folder.sock")
+    config = replace(CONFIG, grpc=replace(CONFIG.grpc, listen=bad))
+    holder = Holder()
+    with pytest.raises(Refused) as refused:
+        await open_doors(config, Checker(holder), holder, only_one=True)
+    assert refused.value.reason == "listen-failed"
+    assert list(tmp_path.iterdir()) == []
