@@ -67,7 +67,7 @@ def open_keys(
     ``feed-signature``, ``feed-format``, ``keys-lower`` (an older version than ``kept``),
     ``keys-rewritten`` (the same version, another content), ``keys-early`` or ``keys-expired``.
     """
-    keys = _decode(KEYS.open(raw, roots))
+    keys = read_keys(raw, roots)
     if kept is not None and keys.version < kept.version:
         raise Refused(
             "keys-lower", f"version {keys.version}, but {kept.version} was believed before"
@@ -79,6 +79,14 @@ def open_keys(
     if now >= keys.expires:
         raise Refused("keys-expired", f"expired at {keys.expires}, and it is {now} here")
     return keys
+
+
+def read_keys(raw: bytes, roots: Iterable[PublicKey]) -> Keys:
+    """The keys in ``raw``, whatever the time is: to sign the next version after, or to show.
+
+    Raises Refused as ``open_keys``, but for version and dates.
+    """
+    return _decode(KEYS.open(raw, roots))
 
 
 def rotated(

@@ -51,7 +51,7 @@ class Habits:
 class Edition:
     """What is published: the head and its tag (None: nothing yet), and its content.
 
-    ``lost`` says why the content can't be had though there is a head; else "".
+    ``lost`` says why the content, or even the head, can't be had though one stands; else "".
     """
 
     head: Head | None = None
@@ -102,7 +102,12 @@ class Publisher:
         found = self.site.read(HEAD_NAME)
         if found is None:
             return Edition()
-        head = open_head(found.raw, trusted.keys)
+        try:
+            head = open_head(found.raw, trusted.keys)
+        except Refused as refused:
+            if refused.reason != "head-key-unknown":
+                raise
+            return Edition(tag=found.tag, lost=str(refused))
         try:
             return Edition(head, found.tag, self._content_of(head))
         except (Corrupt, Conflict) as error:
@@ -124,25 +129,42 @@ class Publisher:
         """Make ``content`` what the feed says; ``now`` in Unix seconds UTC.
 
         Raises Conflict where another publisher was first (look again), and Refused:
-        ``publish-clock``, ``publish-other-registry``, ``delta-feeds``, ``publish-list-missing``
+        ``publish-head-unknown`` (it needs ``new_session``), ``publish-clock``, ``publish-other-registry``, ``delta-feeds``, ``publish-list-missing``
         (a list that has items is not in ``content``; ``allow_missing`` empties it).
         """
         head, old = edition.head, edition.content
-        if head is not None and now < head.made_at:
-            detail = f"it is {now} here, and the feed's head was made at {head.made_at}"
-            raise Refused("publish-clock", detail)
+        if head is None and edition.lost and not new_session:
+            detail = f"{edition.lost}: have a keys file name it again, or begin a new session"
+            raise Refused("publish-head-unknown", detail)
+        if head is not None:
+            _check_clock(head, now)
         if head is not None and head.registry_id != content.registry_id:
             detail = f"the feed is {head.registry_id!r}'s, the lists are {content.registry_id!r}'s"
             raise Refused("publish-other-registry", detail)
         if head is None or old is None or new_session:
             return self._begin(content, edition, now)
+        if old.feed != content.feed:
+            detail = f"this is a feed of {old.feed} lists, the manifest's are {content.feed} lists"
+            raise Refused("delta-feeds", detail)
         settled = _settled(old, content, allow_missing=allow_missing)
         delta = between(old, settled)
         if not len(delta):
-            after = replace(head, made_at=now)
-            self.site.swap(HEAD_NAME, seal_head(after, self.key), was=edition.tag)
-            return Published("re-signed", after)
+            return self._re_signed(head, edition.tag, now)
         return self._step(edition, head, old, settled, delta, now)
+
+    def re_sign(self, roots: Iterable[PublicKey], *, now: int) -> Published:
+        """Sign the head anew as of ``now``, looking at no content: a quiet head's age says that
+        its publisher lives.
+
+        Raises as ``look`` and ``publish``, and Refused ``publish-nothing`` where there is no head.
+        """
+        trusted = self._trusted(roots, now)
+        found = self.site.read(HEAD_NAME)
+        if found is None:
+            raise Refused("publish-nothing", "nothing is published yet: publish lists first")
+        head = open_head(found.raw, trusted.keys)
+        _check_clock(head, now)
+        return self._re_signed(head, found.tag, now)
 
     def sweep(self, head: Head, *, now: int) -> list[str]:
         """Remove files that left the head long enough ago; their names.
@@ -191,6 +213,11 @@ class Publisher:
             raise Conflict(f"the files lead to {found}, not to the head's own serial and digest")
         return generation
 
+    def _re_signed(self, head: Head, tag: str | None, now: int) -> Published:
+        after = replace(head, made_at=now)
+        self.site.swap(HEAD_NAME, seal_head(after, self.key), was=tag)
+        return Published("re-signed", after)
+
     def _begin(self, content: Generation, edition: Edition, now: int) -> Published:
         """A new session: serial 1 and its snapshot."""
         before = edition.head
@@ -204,7 +231,7 @@ class Publisher:
             made.file, counts, (),
         )  # fmt: skip
         self._put([made], head, edition.tag)
-        kind: Kind = "new-session" if before else "first"
+        kind: Kind = "new-session" if edition.tag else "first"
         return Published(kind, head, size=made.file.size, reason=edition.lost)
 
     def _step(
@@ -313,6 +340,12 @@ class Publisher:
         aside = self.folder / f"{_RETIRED}.new"
         aside.write_text(json.dumps(retired, indent=1))
         os.replace(aside, self.folder / _RETIRED)
+
+
+def _check_clock(head: Head, now: int) -> None:
+    if now < head.made_at:
+        detail = f"it is {now} here, and the feed's head was made at {head.made_at}"
+        raise Refused("publish-clock", detail)
 
 
 def _feed_file(serial: Serial, facts: FileFacts, digest: str) -> FeedFile:

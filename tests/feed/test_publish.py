@@ -367,7 +367,33 @@ def test_what_a_publisher_refuses(feed: Feed, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="publish-other-registry"):
         feed.publish(elsewhere)
     with pytest.raises(Refused, match="delta-feeds"):
-        feed.publish(generation_of({}, feed="operator"), allow_missing=True)
+        feed.publish(generation_of({}, feed="operator"))
+
+
+def test_a_head_by_a_key_retired_too_early_needs_a_new_session(feed: Feed) -> None:
+    before = feed.publish(MANY).head
+    held = feed.site.read(KEYS_NAME)
+    assert held is not None
+    keys = seal_keys(Keys(2, (OTHER.public,), NOW - 100, NOW + 10**8), ROOT)
+    feed.site.swap(KEYS_NAME, keys, was=held.tag)
+    publisher, now = feed.publisher(key=OTHER), feed.now + 10
+    seen = publisher.look([ROOT.public], now=now)
+    with pytest.raises(Refused, match="publish-head-unknown"):
+        publisher.publish(generation_of(MANY), seen, now=now)
+    done = publisher.publish(generation_of(MANY), seen, now=now, new_session=True)
+    assert done.kind == "new-session"
+    assert done.head.epoch > before.epoch
+
+
+def test_a_quiet_head_is_signed_anew(feed: Feed) -> None:
+    with pytest.raises(Refused, match="publish-nothing"):
+        feed.publisher().re_sign([ROOT.public], now=NOW)
+    head = feed.publish(MANY).head
+    done = feed.publisher().re_sign([ROOT.public], now=feed.now + 60)
+    assert done.kind == "re-signed"
+    assert feed.head() == replace(head, made_at=feed.now + 60)
+    with pytest.raises(Refused, match="publish-clock"):
+        feed.publisher().re_sign([ROOT.public], now=feed.now)
 
 
 STEPS = st.tuples(REGISTRY_CONTENTS, st.integers(0, 5), st.booleans(), st.booleans())

@@ -1,0 +1,357 @@
+"""Commands of a feed's publisher, and of anyone who wants to look at a feed."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import Progress as Bar
+from rich.progress import TaskID
+
+from eir.core.generation import BLACK_UNION, Generation
+from eir.core.subscriber import Numbering
+from eir.errors import Refused
+from eir.feed.address import Address
+from eir.feed.codec import open_snapshot
+from eir.feed.envelope import PublicKey
+from eir.feed.head import KEYS_NAME, Head
+from eir.feed.keys import key_from_text, load_secret, open_keys, read_keys
+from eir.feed.publish import Habits, Published
+from eir.feed.site import Site
+from eir.ops import console
+from eir.ops.cli_ask import utc
+from eir.ops.cli_keys import read_keys_file
+from eir.ops.config import load_config
+from eir.ops.console import ConfigOption, JsonOption
+from eir.ops.desk import Desk, is_desk, read_desk, write_desk
+from eir.ops.feed_reading import FeedReader, changes_of, reading
+
+if TYPE_CHECKING:
+    from eir.store.importers.scratch import Progress
+
+app = typer.Typer(help="A feed: publish lists as snapshot and deltas, verify it, read its log.")
+
+DeskArgument = Annotated[Path, typer.Argument(help="The publisher's folder.")]
+UrlArgument = Annotated[
+    str, typer.Argument(help="A feed's URL or folder, or a publisher's folder.")
+]
+RootKeyOption = Annotated[
+    str, typer.Option("--root-key", help="The root's text; a publisher's folder knows it.")
+]
+EndpointOption = Annotated[str, typer.Option(help="A bucket's endpoint; empty: AWS.")]
+RegionOption = Annotated[str, typer.Option(help="A bucket's region.")]
+CertificateOption = Annotated[
+    Path | None, typer.Option(help="PEM of who signed the server's certificate.")
+]
+ClientCertificateOption = Annotated[
+    Path | None, typer.Option(help="PEM of our certificate, for mTLS.")
+]
+ClientKeyOption = Annotated[Path | None, typer.Option(help="PEM of its key.")]
+PlaintextOption = Annotated[
+    bool, typer.Option("--accept-plaintext", help="Allow http to another machine.")
+]
+
+
+@app.command("init")
+def init(
+    desk: DeskArgument,
+    to: Annotated[str, typer.Option(help="Folder, file:// or s3:// where the feed stands.")],
+    key: Annotated[Path, typer.Option(help="The feed key's secret file.")],
+    keys: Annotated[Path, typer.Option(help="The `keys` file that the root signed.")],
+    root_key: Annotated[str, typer.Option(help="The root's text.")],
+    endpoint: EndpointOption = "",
+    region: RegionOption = "us-east-1",
+    root_certificate: CertificateOption = None,
+    accept_plaintext: PlaintextOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Begin a feed: check the keys against each other, and put the `keys` file where it stands."""
+    made = Desk(
+        desk.absolute(),
+        url=to if "://" in to else str(Path(to).absolute()),
+        key=key.absolute(),
+        root_key=root_key,
+        endpoint=endpoint,
+        region=region,
+        root_certificate=str(root_certificate.absolute()) if root_certificate else "",
+        plaintext_accepted=accept_plaintext,
+    )
+    secret, raw = load_secret(key, "feed"), read_keys_file(keys)
+    trusted = open_keys(raw, [made.root], now=int(time.time()))
+    if secret.public not in trusted.keys:
+        detail = f"{keys} does not name the key in {key}: have the root sign it in"
+        raise Refused("publish-key-unlisted", detail)
+    site = made.site()
+    write_desk(made)
+    _put_keys(site, raw, made.root)
+    if as_json:
+        console.print_json({"desk": str(made.folder), "url": made.url, "keys": trusted.version})
+    else:
+        console.out.print(f"next: eir feed publish {desk} --from MANIFEST", markup=False)
+
+
+@app.command("put-keys")
+def put_keys(
+    desk: DeskArgument,
+    file: Annotated[Path, typer.Argument(help="The next `keys` file that the root signed.")],
+    key: Annotated[
+        Path | None, typer.Option(help="The secret file to sign heads with from now on.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a newer `keys` file where the feed stands: the second half of a rotation."""
+    held = read_desk(desk)
+    raw = read_keys_file(file)
+    trusted = open_keys(raw, [held.root], now=int(time.time()))
+    signer = load_secret(key or held.key, "feed").public
+    if signer not in trusted.keys:
+        detail = f"{file} does not name the key in {key or held.key}: nobody would believe a head"
+        raise Refused("publish-key-unlisted", detail)
+    _put_keys(held.site(), raw, held.root)
+    if key is not None:
+        write_desk(replace(held, key=key.absolute()), anew=True)
+    if as_json:
+        console.print_json({"desk": str(held.folder), "keys": trusted.version})
+    else:
+        console.out.print(f"version {trusted.version} stands at {held.url}", markup=False)
+
+
+@app.command("publish")
+def publish(
+    desk: DeskArgument,
+    manifest: Annotated[
+        Path | None,
+        typer.Option("--from", help="The manifest of all lists; none: sign the head anew."),
+    ] = None,
+    snapshot_every: Annotated[
+        int, typer.Option(help="Deltas after which a snapshot is due.", min=1, max=1_000)
+    ] = 100,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Empty the lists that the manifest lacks.")
+    ] = False,
+    new_session: Annotated[
+        bool, typer.Option("--new-session", help="Begin anew: every node takes the snapshot.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare lists with what is published; write one delta, a snapshot when due, a new head.
+
+    Nothing changed: the head is signed anew. Run it from a timer: a head that grows old makes
+    every node stale. Exit code 1: another publisher was first; run it again.
+    """
+    held = read_desk(desk)
+    publisher = held.publisher(Habits(snapshot_every=snapshot_every))
+    how = {"new_session": new_session, "allow_missing": allow_missing}
+    with console.progress_bar("reading what is published", hidden=as_json) as (bar, task):
+        if manifest is None:
+            done = publisher.re_sign([held.root], now=int(time.time()))
+        else:
+            numbering = load_config(config).numbering
+            edition = publisher.look([held.root], now=int(time.time()))
+            with tempfile.TemporaryDirectory(dir=held.folder, prefix="load-") as folder:
+                content = _loaded(manifest, Path(folder), numbering, bar, task)
+                bar.update(task, description="comparing and writing", note="", total=None)
+                done = publisher.publish(content, edition, now=int(time.time()), **how)
+        bar.update(task, description="removing what left the head long ago")
+        gone = publisher.sweep(done.head, now=int(time.time()))
+    _print_published(done, gone, as_json=as_json)
+
+
+@app.command("verify")
+def verify(
+    url: UrlArgument,
+    root_key: RootKeyOption = "",
+    endpoint: EndpointOption = "",
+    region: RegionOption = "us-east-1",
+    root_certificate: CertificateOption = None,
+    client_certificate: ClientCertificateOption = None,
+    client_key: ClientKeyOption = None,
+    accept_plaintext: PlaintextOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch everything that the head names and follow it from the root's signature to the last
+    digest. Exit code 3: the feed is not to be believed; 1: what was signed does not fit together.
+    """
+    access = Access(
+        endpoint, region, root_certificate, client_certificate, client_key, accept_plaintext
+    )
+    with _read(url, root_key, access, hidden=as_json) as feed:
+        generation = feed.verify()
+    _print_verified(feed, generation, as_json=as_json)
+
+
+def _print_verified(feed: FeedReader, generation: Generation, *, as_json: bool) -> None:
+    head, keys = feed.head, feed.keys
+    sections = sorted(generation.sections.items())
+    items = {name: section.items for name, section in sections if name != BLACK_UNION}
+    if as_json:
+        facts = {"digest": generation.digest, "items": items, "keys_expire": keys.expires}
+        console.print_json({**_head_fields(head), "feed": generation.feed, **facts})
+        return
+    rows = console.table("", "")
+    rows.add_row("feed", f"{generation.feed} of {head.registry_id}")
+    rows.add_row("session", f"{head.session}, epoch {head.epoch}")
+    rows.add_row("serial", f"{head.serial}, made {utc(head.made_at)}")
+    rows.add_row("snapshot", f"serial {head.snapshot.serial}, {head.snapshot.size:,} bytes")
+    rows.add_row("deltas", f"{len(head.deltas)}, {_weight(head):,} bytes")
+    rows.add_row("digest", generation.digest)
+    rows.add_row("keys", f"version {keys.version}, until {utc(keys.expires)}")
+    for name, count in items.items():
+        rows.add_row(name, f"{count:,}")
+    console.out.print(rows)
+    console.out.print("good: every byte, from the root's signature to the last digest")
+
+
+@app.command("log")
+def log(
+    url: UrlArgument,
+    root_key: RootKeyOption = "",
+    endpoint: EndpointOption = "",
+    region: RegionOption = "us-east-1",
+    root_certificate: CertificateOption = None,
+    client_certificate: ClientCertificateOption = None,
+    client_key: ClientKeyOption = None,
+    accept_plaintext: PlaintextOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """The deltas that the head names: serial, when, size, and how much went and came by list."""
+    access = Access(
+        endpoint, region, root_certificate, client_certificate, client_key, accept_plaintext
+    )
+    entries: list[dict[str, object]] = []
+    rows = console.table("serial", "made", "bytes", "list", "removed", "added")
+    with _read(url, root_key, access, hidden=as_json) as feed:
+        head = feed.head
+        for file, step, delta in feed.steps():
+            changes = changes_of(delta)
+            fields = {"serial": file.serial, "made_at": step.made_at, "bytes": file.size}
+            entries.append({**fields, "digest": file.digest, "changes": _pairs(changes)})
+            first = [str(file.serial), utc(step.made_at), f"{file.size:,}"]
+            for name, (removed, added) in changes.items():
+                rows.add_row(*first, name, f"{removed:,}", f"{added:,}")
+                first = ["", "", ""]
+    if as_json:
+        console.print_json({**_head_fields(head), "deltas": entries})
+        return
+    console.out.print(rows)
+    console.out.print(
+        f"snapshot: serial {head.snapshot.serial}, {head.snapshot.size:,} bytes;"
+        f" head: serial {head.serial}, made {utc(head.made_at)}"
+    )
+
+
+def _put_keys(site: Site, raw: bytes, root: PublicKey) -> None:
+    """Swap the `keys` file for a newer one. Raises Refused ``keys-lower`` or ``keys-rewritten``."""
+    now = int(time.time())
+    found = site.read(KEYS_NAME)
+    if found is not None and found.raw == raw:
+        return
+    if found is not None:
+        open_keys(raw, [root], now=now, kept=read_keys(found.raw, [root]))
+    site.swap(KEYS_NAME, raw, was=found.tag if found else None)
+
+
+def _loaded(
+    manifest: Path, folder: Path, numbering: Numbering, bar: Bar, task: TaskID
+) -> Generation:
+    from eir.store.load import load as load_lists
+
+    def tell(progress: Progress) -> None:
+        note = f"{progress.rows:,} rows, {progress.rejects:,} rejects"
+        bar.update(
+            task,
+            description=f"{progress.stage} {progress.name}",
+            completed=progress.done,
+            total=progress.total,
+            note=note,
+        )
+
+    outcome = load_lists(manifest, folder / "lists", numbering, tell, reports=manifest.parent)
+    return open_snapshot(outcome.facts.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What it takes to get in, as the options say."""
+
+    endpoint: str
+    region: str
+    root_certificate: Path | None
+    client_certificate: Path | None
+    client_key: Path | None
+    plaintext_accepted: bool
+
+    def address(self, url: str) -> Address:
+        """The feed there. Raises Refused as ``Address``."""
+        return Address(
+            url,
+            root_certificate=self.root_certificate,
+            client_certificate=self.client_certificate,
+            client_key=self.client_key,
+            endpoint=self.endpoint,
+            region=self.region,
+            plaintext_accepted=self.plaintext_accepted,
+        )
+
+
+@contextmanager
+def _read(url: str, root_key: str, access: Access, *, hidden: bool) -> Iterator[FeedReader]:
+    """The feed, with a bar for its files. A publisher's folder knows where, and whom to believe."""
+    desk = read_desk(Path(url)) if is_desk(Path(url)) else None
+    if desk is None and not root_key:
+        raise Refused("key-text", "--root-key says whom to believe: only a publisher's folder does")
+    root = desk.root if desk and not root_key else key_from_text(root_key, "root")
+    address = desk.address if desk else access.address(url)
+    with console.progress_bar("fetching", hidden=hidden) as (bar, task):
+
+        def tell(name: str, there: int, size: int) -> None:
+            bar.update(task, description=name[:24], completed=there, total=size)
+
+        with reading(address, root, tell) as feed:
+            yield feed
+
+
+def _print_published(done: Published, gone: list[str], *, as_json: bool) -> None:
+    head = done.head
+    if as_json:
+        facts = {"bytes": done.size, "changes": _pairs(done.changes), "removed_files": gone}
+        console.print_json({"did": done.kind, "reason": done.reason, **_head_fields(head), **facts})
+        return
+    if done.reason:
+        console.out.print(f"history was lost: {done.reason}", markup=False)
+    rows = console.table("list", "removed", "added")
+    for name, (removed, added) in done.changes.items():
+        rows.add_row(name, f"{removed:,}", f"{added:,}")
+    if done.changes:
+        console.out.print(rows)
+    console.out.print(
+        f"{done.kind}: serial {head.serial}, {done.size:,} bytes added, {len(gone)} files removed;"
+        f" the head has {len(head.deltas)} deltas of {_weight(head):,} bytes"
+    )
+
+
+def _head_fields(head: Head) -> dict[str, object]:
+    return {
+        "registry": head.registry_id,
+        "epoch": head.epoch,
+        "session": head.session,
+        "serial": head.serial,
+        "made_at": head.made_at,
+        "snapshot": {"serial": head.snapshot.serial, "bytes": head.snapshot.size},
+        "delta_bytes": _weight(head),
+    }
+
+
+def _weight(head: Head) -> int:
+    return sum(delta.size for delta in head.deltas)
+
+
+def _pairs(changes: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, int]]:
+    return {name: {"removed": gone, "added": come} for name, (gone, come) in changes.items()}
