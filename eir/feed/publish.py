@@ -129,8 +129,9 @@ class Publisher:
         """Make ``content`` what the feed says; ``now`` in Unix seconds UTC.
 
         Raises Conflict where another publisher was first (look again), and Refused:
-        ``publish-head-unknown`` (it needs ``new_session``), ``publish-clock``, ``publish-other-registry``, ``delta-feeds``, ``publish-list-missing``
-        (a list that has items is not in ``content``; ``allow_missing`` empties it).
+        ``publish-head-unknown`` (it needs ``new_session``), ``publish-clock``, ``delta-feeds``,
+        ``publish-other-registry``, ``publish-list-missing`` (a list that has items is not in
+        ``content``; ``allow_missing`` empties it).
         """
         head, old = edition.head, edition.content
         if head is None and edition.lost and not new_session:
