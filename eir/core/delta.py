@@ -141,7 +141,7 @@ def _applied(generation: Generation, name: str, change: Change, reason_id: int) 
         return Section(name, _orders_after(name, section.orders, change), reason_id)
     if change.removed.orders or change.added.orders:
         raise Conflict(f"{name} holds no orders")
-    touched = np.union1d(change.removed.rows[:, 0], change.added.rows[:, 0])
+    touched = _united(change.removed.rows[:, 0], change.added.rows[:, 0])
     rows = _rows_after(name, rows_of(section, touched), change)
     ranges = _ranges_after(name, section.ranges, change)
     overlay = _overlay_with(spec, section.overlay, touched, rows, ranges)
@@ -222,7 +222,7 @@ def _overlay_with(
     if before is not None:
         kept = _stacked(spec, before.rows.rows())
         rows = _joined_rows("overlay", kept[~_among(kept[:, 0], touched)], rows)
-        touched = np.union1d(before.touched.keys(), touched)
+        touched = _united(before.touched.keys(), touched)
     table = table_of(spec, rows)
     if isinstance(table, imeiset.ImeiSet):
         table = replace(table, ranges=ranges)
@@ -285,6 +285,17 @@ def _joined_rows(name: str, a: U64, b: U64) -> U64:
     if _merge(a, b, rows) != len(rows):
         raise Conflict(f"{name}: an item changes twice the same way")
     return rows
+
+
+def _united(a: U64, b: U64) -> U64:
+    """The distinct keys of two ascending columns, ascending."""
+    distinct = []
+    for keys in (a, b):
+        fresh = np.ones(len(keys), np.bool_)
+        fresh[1:] = keys[1:] != keys[:-1]
+        distinct.append(keys[fresh].reshape(-1, 1))
+    together = np.empty((len(distinct[0]) + len(distinct[1]), 1), np.uint64)
+    return together[: int(_merge(*distinct, together)), 0]
 
 
 def _among(keys: U64, sorted_keys: U64) -> NDArray[np.bool_]:
