@@ -289,13 +289,15 @@ def _joined_rows(name: str, a: U64, b: U64) -> U64:
 
 def _united(a: U64, b: U64) -> U64:
     """The distinct keys of two ascending columns, ascending."""
-    distinct = []
-    for keys in (a, b):
-        fresh = np.ones(len(keys), np.bool_)
-        fresh[1:] = keys[1:] != keys[:-1]
-        distinct.append(keys[fresh].reshape(-1, 1))
-    together = np.empty((len(distinct[0]) + len(distinct[1]), 1), np.uint64)
-    return together[: int(_merge(*distinct, together)), 0]
+    left, right = _distinct(a), _distinct(b)
+    together: U64 = np.empty((len(left) + len(right), 1), np.uint64)
+    return together[: int(_merge(left, right, together))].reshape(-1)
+
+
+def _distinct(keys: U64) -> U64:
+    fresh = np.ones(len(keys), np.bool_)
+    fresh[1:] = keys[1:] != keys[:-1]
+    return keys[fresh].reshape(-1, 1)
 
 
 def _among(keys: U64, sorted_keys: U64) -> NDArray[np.bool_]:

@@ -32,7 +32,6 @@ from eir.core.generation import (
     BLACK_UNION,
     FEEDS,
     LIST,
-    PAIRS,
     Content,
     Generation,
     Section,
@@ -128,7 +127,7 @@ class SnapshotWriter:
                 raise Refused(
                     "reason-id", f"{section.name} and {other.name} have the id {other.reason_id}"
                 )
-        self._sections[section.name] = _without_overlay(section)
+        self._sections[section.name] = sections.without_overlay(section)
         return section.items
 
     def write(self, path: Path) -> SnapshotFacts:
@@ -417,22 +416,6 @@ def _check_entry(head: SnapshotHead, entry: _Entry) -> None:
 
 def _id_fits(reason_id: int) -> bool:
     return limits.FIRST_FEED_REASON_ID <= reason_id <= limits.MAX_REASON_ID
-
-
-def _without_overlay(section: Section) -> Section:
-    """The section as it stands, on a base alone: what is written is one table."""
-    if section.overlay is None:
-        return section
-    kind, content = spec_of(section.name).kind, section.content
-    if kind == LIST:
-        content = imeiset.build((rows[:, 0] for rows in section.rows()), section.ranges)
-    elif kind == PAIRS:
-        with tempfile.TemporaryFile() as spool:
-            content = pairtable.build(((r[:, 0], r[:, 1]) for r in section.rows()), spool)
-    else:
-        columns = ((r[:, 0], r[:, 1], r[:, 2].astype(np.int64)) for r in section.rows())
-        content = deadlines.build(columns)
-    return Section(section.name, content, section.reason_id)
 
 
 def _check_layout(mapped: NDArray[np.uint8], at: int, entries: list[_Entry]) -> int:

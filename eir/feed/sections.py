@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -9,9 +10,9 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from eir.core import generation, imeiset
+from eir.core import deadlines, generation, imeiset, pairtable
 from eir.core.deadlines import DeadlineTable
-from eir.core.generation import Content
+from eir.core.generation import Content, Section, spec_of
 from eir.core.imeiset import ImeiSet
 from eir.core.orders import Hold, Override, check_holds, check_overrides
 from eir.core.pairtable import PairTable
@@ -57,6 +58,22 @@ def content_of(kind: str, parts: Mapping[str, Bytes], *, base: int, items: int) 
         raise Corrupt(
             "header", f"a part's length is no multiple of its entries': {error}"
         ) from None
+
+
+def without_overlay(section: Section) -> Section:
+    """The section as it stands, on a base alone: what is written is one table."""
+    if section.overlay is None:
+        return section
+    kind, content = spec_of(section.name).kind, section.content
+    if kind == generation.LIST:
+        content = imeiset.build((rows[:, 0] for rows in section.rows()), section.ranges)
+    elif kind == generation.PAIRS:
+        with tempfile.TemporaryFile() as spool:
+            content = pairtable.build(((r[:, 0], r[:, 1]) for r in section.rows()), spool)
+    else:
+        columns = ((r[:, 0], r[:, 1], r[:, 2].astype(np.int64)) for r in section.rows())
+        content = deadlines.build(columns)
+    return Section(section.name, content, section.reason_id)
 
 
 def base_of(content: Content) -> int:

@@ -15,16 +15,7 @@ import typer
 
 import eir
 from eir.errors import EirError, Refused, Unavailable
-from eir.ops import (
-    cli_ask,
-    cli_feed,
-    cli_keys,
-    cli_load,
-    cli_s13,
-    cli_snapshot,
-    console,
-    pages,
-)
+from eir.ops import cli_ask, cli_feed, cli_keys, cli_load, cli_s13, cli_snapshot, console, pages
 from eir.ops.config import config_check, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.logs import start_logging
@@ -56,9 +47,9 @@ is one JSON document on standard output; faults are a line on standard error.
 config_app = typer.Typer(help="Check the configuration file, or print one with every setting.")
 app.add_typer(config_app, name="config", no_args_is_help=True)
 app.add_typer(cli_snapshot.app, name="snapshot", no_args_is_help=True)
+app.add_typer(cli_s13.app, name="s13", no_args_is_help=True)
 app.add_typer(cli_feed.app, name="feed", no_args_is_help=True)
 app.add_typer(cli_keys.app, name="keys", no_args_is_help=True)
-app.add_typer(cli_s13.app, name="s13", no_args_is_help=True)
 
 app.command("load")(cli_load.load)
 app.command("sample")(cli_load.sample)
@@ -165,7 +156,7 @@ def main() -> None:
     """The entry point: run the command, and turn what it refuses into a line and an exit code."""
     logging.captureWarnings(True)
     try:
-        sys.exit(app(standalone_mode=False, prog_name="eir") or console.EXIT_OK)
+        sys.exit(app(standalone_mode=False) or console.EXIT_OK)
     except _USAGE_ERROR as error:
         _fail_usage(error)
     except Refused as error:

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
 from eir.core.generation import BLACK_UNION, Generation
-from eir.core.subscriber import Numbering
 from eir.errors import Refused
 from eir.feed.address import Address
 from eir.feed.codec import open_snapshot
@@ -27,19 +26,29 @@ from eir.feed.site import Site
 from eir.ops import console
 from eir.ops.cli_ask import utc
 from eir.ops.cli_keys import read_keys_file
-from eir.ops.config import load_config
+from eir.ops.cli_load import teller
+from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.desk import Desk, is_desk, read_desk, write_desk
 from eir.ops.feed_reading import FeedReader, changes_of, reading
 
-if TYPE_CHECKING:
-    from eir.store.importers.scratch import Progress
+app = typer.Typer(
+    help="""Publish lists as a signed feed; verify one, read its log.
 
-app = typer.Typer(help="A feed: publish lists as snapshot and deltas, verify it, read its log.")
+A feed is a folder or bucket of a snapshot, the deltas since, and a signed head that names them.
 
-DeskArgument = Annotated[Path, typer.Argument(help="The publisher's folder.")]
+\b
+Examples:
+  eir feed init desk --to /srv/feed --key feed.key --keys keys-1 --root-key eir-root-1:…
+  eir feed publish desk --from lists/registry.toml
+  eir feed verify https://feed.example/nation --root-key eir-root-1:…
+  eir feed log desk
+"""
+)
+
+DeskArgument = Annotated[Path, typer.Argument(metavar="DESK", help="The publisher's folder.")]
 UrlArgument = Annotated[
-    str, typer.Argument(help="A feed's URL or folder, or a publisher's folder.")
+    str, typer.Argument(metavar="FEED", help="A feed's URL or folder, or a publisher's folder.")
 ]
 RootKeyOption = Annotated[
     str, typer.Option("--root-key", help="The root's text; a publisher's folder knows it.")
@@ -71,7 +80,10 @@ def init(
     accept_plaintext: PlaintextOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Begin a feed: check the keys against each other, and put the `keys` file where it stands."""
+    """Begin a feed where none stands, or go on with one.
+
+    Checks the keys against each other, and puts the `keys` file where the feed stands.
+    """
     made = Desk(
         desk.absolute(),
         url=to if "://" in to else str(Path(to).absolute()),
@@ -99,13 +111,15 @@ def init(
 @app.command("put-keys")
 def put_keys(
     desk: DeskArgument,
-    file: Annotated[Path, typer.Argument(help="The next `keys` file that the root signed.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="KEYS", help="The next `keys` file that the root signed.")
+    ],
     key: Annotated[
         Path | None, typer.Option(help="The secret file to sign heads with from now on.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a newer `keys` file where the feed stands: the second half of a rotation."""
+    """Put a newer `keys` file up: the second half of a rotation."""
     held = read_desk(desk)
     raw = read_keys_file(file)
     trusted = open_keys(raw, [held.root], now=int(time.time()))
@@ -141,7 +155,7 @@ def publish(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare lists with what is published; write one delta, a snapshot when due, a new head.
+    """Publish what changed: one delta, and a snapshot when due.
 
     Nothing changed: the head is signed anew. Run it from a timer: a head that grows old makes
     every node stale. Exit code 1: another publisher was first; run it again.
@@ -153,10 +167,10 @@ def publish(
         if manifest is None:
             done = publisher.re_sign([held.root], now=int(time.time()))
         else:
-            numbering = load_config(config).numbering
+            settings = load_config(config)
             edition = publisher.look([held.root], now=int(time.time()))
             with tempfile.TemporaryDirectory(dir=held.folder, prefix="load-") as folder:
-                content = _loaded(manifest, Path(folder), numbering, bar, task)
+                content = _loaded(manifest, Path(folder), settings, bar, task)
                 bar.update(task, description="comparing and writing", note="", total=None)
                 done = publisher.publish(content, edition, now=int(time.time()), **how)
         bar.update(task, description="removing what left the head long ago")
@@ -176,8 +190,9 @@ def verify(
     accept_plaintext: PlaintextOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch everything that the head names and follow it from the root's signature to the last
-    digest. Exit code 3: the feed is not to be believed; 1: what was signed does not fit together.
+    """Fetch and verify all of a feed, from signature to digest.
+
+    Exit code 3: the feed is not to be believed; 1: what was signed does not fit together.
     """
     access = Access(
         endpoint, region, root_certificate, client_certificate, client_key, accept_plaintext
@@ -221,7 +236,7 @@ def log(
     accept_plaintext: PlaintextOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """The deltas that the head names: serial, when, size, and how much went and came by list."""
+    """List a feed's deltas: when, how big, what changed."""
     access = Access(
         endpoint, region, root_certificate, client_certificate, client_key, accept_plaintext
     )
@@ -258,22 +273,19 @@ def _put_keys(site: Site, raw: bytes, root: PublicKey) -> None:
     site.swap(KEYS_NAME, raw, was=found.tag if found else None)
 
 
-def _loaded(
-    manifest: Path, folder: Path, numbering: Numbering, bar: Bar, task: TaskID
-) -> Generation:
+def _loaded(manifest: Path, folder: Path, settings: Config, bar: Bar, task: TaskID) -> Generation:
+    from eir.store.importers.scratch import Effort
     from eir.store.load import load as load_lists
 
-    def tell(progress: Progress) -> None:
-        note = f"{progress.rows:,} rows, {progress.rejects:,} rejects"
-        bar.update(
-            task,
-            description=f"{progress.stage} {progress.name}",
-            completed=progress.done,
-            total=progress.total,
-            note=note,
-        )
-
-    outcome = load_lists(manifest, folder / "lists", numbering, tell, reports=manifest.parent)
+    outcome = load_lists(
+        manifest,
+        folder / "lists",
+        settings.numbering,
+        teller(bar, task),
+        reports=manifest.parent,
+        max_reject_share=settings.load.max_reject_share,
+        effort=Effort(settings.load.threads, settings.load.memory_mib),
+    )
     return open_snapshot(outcome.facts.path)
 
 

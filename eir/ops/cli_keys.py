@@ -26,22 +26,39 @@ from eir.ops import console
 from eir.ops.cli_ask import utc
 from eir.ops.console import JsonOption
 
-app = typer.Typer(help="Keys of a feed: make them, sign them in, rotate them (docs/keys.md).")
+app = typer.Typer(
+    help="""Make the keys of a feed, sign them in, rotate them.
+
+The page docs/keys.md tells the order of it all.
+
+\b
+Examples:
+  eir keys init-root root.key
+  eir keys new feed.key
+  eir keys sign keys-1 --root root.key --key eir-feed-1:…
+  eir keys rotate keys-2 --root root.key --kept keys-1 --new eir-feed-1:…
+  eir keys show keys-2 --root-key eir-root-1:…
+"""
+)
 
 CLOCKS_LAG_S = 3_600
 """A new `keys` file holds from this long ago, for nodes whose clock lags."""
 
-OutArgument = Annotated[Path, typer.Argument(help="The `keys` file to write; a new name.")]
+OutArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The `keys` file to write; a new name.")
+]
 RootOption = Annotated[Path, typer.Option("--root", help="The root's secret key file.")]
 DaysOption = Annotated[int, typer.Option(help="Days until the file expires.", min=1, max=3_650)]
 
 
 @app.command("init-root")
 def init_root(
-    file: Annotated[Path, typer.Argument(help="The root's secret key file; a new name.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The root's secret key file; a new name.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
-    """Make the root's secret key, on a machine that is never on a network.
+    """Make the root's secret key, on an offline machine.
 
     Prints the text that every node pins as `root_key`.
     """
@@ -50,7 +67,9 @@ def init_root(
 
 @app.command("new")
 def new(
-    file: Annotated[Path, typer.Argument(help="The feed key's secret file; a new name.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The feed key's secret file; a new name.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Make a key that signs heads, on the publisher's machine.
@@ -73,7 +92,7 @@ def sign(
     days: DaysOption = 365,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a `keys` file that names exactly these keys, signed by the root."""
+    """Write a signed `keys` file that names exactly these keys."""
     secret = load_secret(root, "root")
     version = read_keys(read_keys_file(after), [secret.public]).version + 1 if after else 1
     now = int(time.time())
@@ -95,9 +114,9 @@ def rotate(
     days: DaysOption = 365,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the next `keys` file: the new key in use, the others beside it but for the retired.
+    """Write the next `keys` file, with a new key in use.
 
-    Retire the old key only when the new one has signed the head that stands.
+    XX the old key only when the new one has signed the head that stands.
     """
     secret = load_secret(root, "root")
     now = int(time.time())
@@ -114,7 +133,7 @@ def rotate(
 
 @app.command("show")
 def show(
-    file: Annotated[Path, typer.Argument(help="A `keys` file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A `keys` file.")],
     root_key: Annotated[str, typer.Option(help="Text of the root that signed it.")],
     as_json: JsonOption = False,
 ) -> None:

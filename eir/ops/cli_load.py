@@ -135,7 +135,7 @@ def load_into_depot(
             manifest,
             path,
             settings.numbering,
-            _teller(bar, task),
+            teller(bar, task),
             reports=reports or manifest.parent,
             max_reject_share=settings.load.max_reject_share,
             effort=Effort(settings.load.threads, settings.load.memory_mib),
@@ -146,7 +146,7 @@ def load_into_depot(
     return outcome
 
 
-def _teller(bar: Bar, task: TaskID) -> Callable[[Progress], None]:
+def teller(bar: Bar, task: TaskID) -> Callable[[Progress], None]:
     """Shows a load's progress: rows, rows/s of this stage, rejects; the bar adds the time left."""
     stage, begun, rejects = "", 0.0, 0
 
