@@ -15,9 +15,10 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import BinaryIO
 from uuid import UUID
 
 import numpy as np
@@ -48,6 +49,7 @@ from eir.feed.envelope import pack, unpack
 MAGIC = b"EIRDELT1"
 _FORMAT = "eir-delta-1"
 _PREFIX = struct.Struct("<8sQ32s16x")
+_FRAME = struct.Struct("<Q")
 _FIELDS = (
     "format", "feed", "registry", "session", "from", "to", "made_at", "digest_before",
     "digest_after", "sections", "length", "sha256",
@@ -146,6 +148,29 @@ def decode_delta(raw: bytes) -> tuple[DeltaHead, Delta]:
     except (Refused, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise Corrupt("file", f"malformed: {error}") from error
     return head, delta
+
+
+def write_frame(chain: BinaryIO, raw: bytes, at: int) -> int:
+    """Put a delta file's bytes behind its length (u64 LE) into a chain of several, at an offset;
+    the offset behind it. Raises OSError.
+    """
+    left = memoryview(_FRAME.pack(len(raw)) + raw)
+    while left:
+        written = os.pwrite(chain.fileno(), left, at)
+        left, at = left[written:], at + written
+    return at
+
+
+def read_frames(chain: int, at: int = 0) -> Iterator[tuple[bytes, int]]:
+    """Each delta file of a chain, from an offset on, and the offset behind it.
+
+    ``chain``: an open descriptor, whose own position is neither used nor moved.
+    """
+    while len(frame := os.pread(chain, _FRAME.size, at)) == _FRAME.size:
+        (size,) = _FRAME.unpack(frame)
+        raw = os.pread(chain, size, at + _FRAME.size)
+        at += _FRAME.size + size
+        yield raw, at
 
 
 def advance(generation: Generation, head: DeltaHead, delta: Delta) -> Generation:

@@ -70,9 +70,7 @@ def impact(
     uncounted = np.zeros((policy.CODES, 5), np.uint64)
     for imei, msisdn, imsi in queries:
         rows = [
-            tables.check(
-                imei, msisdn, imsi, now=now, grace_time=grace_time, counts=uncounted
-            ).rows
+            tables.check(imei, msisdn, imsi, now=now, grace_time=grace_time, counts=uncounted).rows
             for tables in (old, new)
         ]
         before, after = (np.isin(each[:, 0], _REFUSED) for each in rows)

@@ -2,15 +2,19 @@
 
     depot/  0700
       manifest.json        per feed, newest first: what is kept, with hash and digest
+      <feed>.<note>        what a feed's gate and its people want remembered
       snapshots/           <feed>-<serial>-<random>.snap, 0444, never rewritten
+      deltas/              <feed>-<serial>-<random>.delta, the same
+      parts/               <sha256>: files of a feed that are coming; a cut one goes on
       scratch/             <pid>-<random>/: being built; swept when its process is gone
       workers/             <pid>-<random>: what a worker counts, locked while it lives
       keeper.lock          held by the one node that serves from here
       write.lock           held while the manifest changes
 
-The order of every write: file fsynced → renamed into snapshots/ → folder fsynced → manifest
-written aside and fsynced → renamed over the old → folder fsynced → what is no longer named is
-removed. Killed anywhere, a restart finds the complete old or the complete new.
+What is kept of a feed are snapshots, each with the chain of deltas since. The order of every write:
+files fsynced → renamed into their folder → folder fsynced → manifest written aside and fsynced →
+renamed over the old → folder fsynced → what is no longer named is removed. Killed anywhere, a
+restart finds the complete old or the complete new.
 """
 
 from __future__ import annotations
@@ -21,23 +25,50 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from eir import limits
 from eir.core.generation import FEEDS, Generation
-from eir.errors import Corrupt, Refused, Unavailable
+from eir.errors import Conflict, Corrupt, Refused, Unavailable
 from eir.feed.codec import SnapshotFacts, SnapshotHead, open_file
+from eir.feed.delta_file import advance, decode_delta, write_frame
 
 FORMAT = 1
 KEEP_GENERATIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
+class KeptDelta:
+    """A delta that the manifest names: ``file`` in deltas/, leading to serial and digest."""
+
+    file: str
+    serial: int
+    digest: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file that has come or was built, to be kept: what is said of it, and where it lies."""
+
+    path: Path
+    serial: int
+    digest: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
-    """One snapshot that the manifest names. ``file``: its name in snapshots/; ``size`` in bytes."""
+    """One snapshot that the manifest names, and the deltas since.
+
+    ``file``: its name in snapshots/; ``size`` in bytes.
+    """
 
     file: str
     registry_id: str
@@ -47,19 +78,38 @@ class Kept:
     digest: str
     sha256: str
     size: int
+    deltas: tuple[KeptDelta, ...] = ()
+
+    @property
+    def last_serial(self) -> int:
+        """The serial that its deltas lead to."""
+        return self.deltas[-1].serial if self.deltas else self.serial
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The newest good generation of a feed, and what had to be passed over to reach it.
+    """A good generation of a feed, and what had to be passed over to reach it.
 
-    ``file``: the very file that was verified, open, and the caller's to close.
+    ``file``: the very snapshot file that was verified; ``chain``: the deltas since, verified, one
+    frame behind the other, in the first ``chain_size`` bytes of a file without a name. Both are
+    open, and the caller's to close.
+    ``base``: the snapshot alone.
     """
 
     generation: Generation
     kept: Kept
     damaged: tuple[Corrupt, ...]
     file: BinaryIO
+    chain: BinaryIO
+    chain_size: int
+    base: Generation
+
+    def close_unless_in(self, other: Opened | None) -> None:
+        """Close the files that another one does not go on with."""
+        if other is None or other.file is not self.file:
+            self.file.close()
+        if other is None or other.chain is not self.chain:
+            self.chain.close()
 
 
 class Depot:
@@ -72,10 +122,13 @@ class Depot:
         self.folder = folder
         self._snapshots = folder / "snapshots"
         self._scratch = folder / "scratch"
+        self._deltas = folder / "deltas"
+        self._parts = folder / "parts"
         self.workers = folder / "workers"
+        inners = (self._snapshots, self._deltas, self._parts, self._scratch, self.workers)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for inner in (self._snapshots, self._scratch, self.workers):
+            for inner in inners:
                 inner.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise Refused("depot-unusable", f"{error.strerror}", where=str(folder)) from error
@@ -98,52 +151,146 @@ class Depot:
         folder.mkdir(mode=0o700)
         return folder / "snapshot"
 
+    def part(self, sha256: str) -> Path:
+        """Where a file of this hash is fetched to; what is there of it survives a restart."""
+        return self._parts / sha256
+
     def adopt(
-        self, facts: SnapshotFacts, head: SnapshotHead, *, keep: int = KEEP_GENERATIONS
+        self,
+        facts: SnapshotFacts,
+        head: SnapshotHead,
+        *,
+        deltas: Sequence[NewFile] = (),
+        keep: int = KEEP_GENERATIONS,
     ) -> Kept:
-        """Make a built snapshot file the newest of its feed, durably; keep ``keep`` of them."""
-        name = f"{head.feed}-{head.serial}-{secrets.token_hex(8)}.snap"
-        kept = Kept(
-            file=name,
-            registry_id=head.registry_id,
-            session=head.session,
-            serial=head.serial,
-            made_at=head.made_at,
-            digest=facts.digest,
-            sha256=facts.sha256,
-            size=facts.size,
-        )
+        """Make a snapshot file, with deltas since, the newest of its feed; keep ``keep`` of them.
+
+        Durable, and one step: killed anywhere, all of it is kept or nothing.
+        """
         with self._locked("write.lock", wait=True):
             feeds = self._read()
-            os.rename(facts.path, self._snapshots / name)
-            _fsync_folder(self._snapshots)
-            feeds[head.feed] = [kept, *feeds[head.feed]][: max(keep, 1)]
-            self._write(feeds)
-            self._prune(feeds)
-        shutil.rmtree(facts.path.parent, ignore_errors=True)
+            name = f"{head.feed}-{head.serial}-{secrets.token_hex(8)}.snap"
+            kept = Kept(
+                file=name,
+                registry_id=head.registry_id,
+                session=head.session,
+                serial=head.serial,
+                made_at=head.made_at,
+                digest=facts.digest,
+                sha256=facts.sha256,
+                size=facts.size,
+                deltas=tuple(self._moved_in(head.feed, delta) for delta in deltas),
+            )
+            _move(facts.path, self._snapshots / name)
+            self._commit(feeds, head.feed, kept, keep)
+        if facts.path.parent.parent == self._scratch:
+            shutil.rmtree(facts.path.parent, ignore_errors=True)
         return kept
+
+    def adopt_deltas(
+        self,
+        feed: str,
+        deltas: Sequence[NewFile],
+        *,
+        session: str,
+        from_serial: int,
+        keep: int = KEEP_GENERATIONS,
+    ) -> Kept:
+        """Add deltas to the chain that reaches ``from_serial``, as ``adopt`` does.
+
+        What stood behind it in the chain (it was damaged) goes. Raises Conflict where no chain
+        reaches that serial of that session.
+        """
+        with self._locked("write.lock", wait=True):
+            feeds = self._read()
+            row = _reaching(feeds[feed], session, from_serial)
+            if row is None:
+                raise Conflict(f"{feed}: no kept chain reaches serial {from_serial} of {session}")
+            before = tuple(delta for delta in row.deltas if delta.serial <= from_serial)
+            came = tuple(self._moved_in(feed, delta) for delta in deltas)
+            feeds[feed].remove(row)
+            kept = replace(row, deltas=(*before, *came))
+            self._commit(feeds, feed, kept, keep)
+        return kept
+
+    def note(self, feed: str, name: str) -> bytes:
+        """What was noted of a feed under this name; b"" if nothing was."""
+        try:
+            with (self.folder / f"{feed}.{name}").open("rb") as file:
+                return file.read(limits.MAX_MANIFEST_BYTES)
+        except FileNotFoundError:
+            return b""
+
+    def write_note(self, feed: str, name: str, raw: bytes) -> None:
+        """Note it durably; b"" takes the note away."""
+        path = self.folder / f"{feed}.{name}"
+        if raw:
+            self._write_durably(path, raw)
+        else:
+            path.unlink(missing_ok=True)
+            _fsync_folder(self.folder)
 
     def kept(self, feed: str) -> tuple[Kept, ...]:
         """What the manifest names of a feed, newest first. Raises Corrupt where it is damaged."""
         return tuple(self._read()[feed])
 
-    def open_newest(self, feed: str) -> Opened:
-        """The newest generation whose file is good.
+    def open_newest(
+        self, feed: str, *, before: Opened | None = None, serial: int | None = None
+    ) -> Opened:
+        """The newest generation whose files are good, or the newest that has this ``serial``.
 
-        Raises Unavailable where none was ever kept, Corrupt where none of those kept is good.
+        ``before``: opened earlier; what it has verified is not verified again. Raises Unavailable
+        where none was ever kept, Corrupt where none of those kept is good, and Refused
+        ``serial-not-kept``.
         """
         damaged: list[Corrupt] = []
-        for kept in self.kept(feed):
+        rows = self.kept(feed)
+        if serial is not None:
+            rows = tuple(row for row in rows if row.serial <= serial <= row.last_serial)
+            if not rows:
+                raise Refused("serial-not-kept", f"{feed} serial {serial} is not in the depot")
+        for row in rows:
             try:
-                return self._open(feed, kept, tuple(damaged))
+                return self._open(feed, row, damaged, before, serial or row.last_serial)
             except Corrupt as error:
                 damaged.append(error)
         if damaged:
             raise Corrupt("file", f"no good {feed} snapshot is left; the newest: {damaged[0]}")
         raise Unavailable(f"the depot has no {feed} snapshot yet: {self.folder}")
 
-    def _open(self, feed: str, kept: Kept, damaged: tuple[Corrupt, ...]) -> Opened:
-        path = self._snapshots / kept.file
+    def _open(
+        self, feed: str, row: Kept, damaged: list[Corrupt], before: Opened | None, serial: int
+    ) -> Opened:
+        """A kept chain as of a serial, or as far as its files are good."""
+        if before is not None and before.kept.file == row.file:
+            file, base = before.file, before.base
+        else:
+            file, base = self._open_snapshot(feed, row)
+            before = None
+        if before is not None and before.generation.serial <= serial:
+            generation, chain, size = before.generation, before.chain, before.chain_size
+        else:
+            chain = self._nameless()
+            generation, size = base, 0
+        for delta in row.deltas:
+            if not generation.serial < delta.serial <= serial:
+                continue
+            try:
+                generation, raw = self._follow(generation, delta)
+            except Corrupt as error:
+                damaged.append(error)
+                break
+            size = write_frame(chain, raw, size)
+        return Opened(generation, row, tuple(damaged), file, chain, size, base)
+
+    def _nameless(self) -> BinaryIO:
+        """A new file that is gone when nobody has it open any more."""
+        descriptor, name = tempfile.mkstemp(dir=self._scratch)
+        os.unlink(name)
+        return open(descriptor, "r+b", buffering=0)
+
+    def _open_snapshot(self, feed: str, row: Kept) -> tuple[BinaryIO, Generation]:
+        path = self._snapshots / row.file
         with contextlib.ExitStack() as until_good:
             try:
                 file = until_good.enter_context(path.open("rb"))
@@ -152,13 +299,42 @@ class Depot:
                 raise Corrupt("file", error.strerror or str(error), where=str(path)) from error
             except Corrupt as error:
                 raise Corrupt(error.section, error.detail, where=str(path)) from error
-            named = (feed, kept.session, kept.serial, kept.digest)
+            named = (feed, row.session, row.serial, row.digest)
             if (found.feed, found.session, found.serial, found.digest) != named:
                 raise Corrupt(
                     "header", "is not the snapshot that the manifest names", where=str(path)
                 )
             until_good.pop_all()
-            return Opened(found, kept, damaged, file)
+        return file, found
+
+    def _follow(self, generation: Generation, delta: KeptDelta) -> tuple[Generation, bytes]:
+        path = self._deltas / delta.file
+        try:
+            with path.open("rb") as file:
+                raw = file.read(limits.MAX_DELTA_BYTES + 1)
+            step = decode_delta(raw)
+            if step[0].digest_after != delta.digest:
+                raise Corrupt("header", "is not the delta that the manifest names")
+            return advance(generation, *step), raw
+        except OSError as error:
+            raise Corrupt("file", error.strerror or str(error), where=str(path)) from error
+        except Corrupt as error:
+            raise Corrupt(error.section, error.detail, where=str(path)) from error
+        except Conflict as error:
+            raise Corrupt("file", str(error), where=str(path)) from error
+
+    def _moved_in(self, feed: str, delta: NewFile) -> KeptDelta:
+        name = f"{feed}-{delta.serial}-{secrets.token_hex(8)}.delta"
+        _move(delta.path, self._deltas / name)
+        return KeptDelta(name, delta.serial, delta.digest, delta.sha256, delta.size)
+
+    def _commit(self, feeds: dict[str, list[Kept]], feed: str, kept: Kept, keep: int) -> None:
+        """The moved files are durable, then the manifest names them: the one step."""
+        _fsync_folder(self._snapshots)
+        _fsync_folder(self._deltas)
+        feeds[feed] = [kept, *feeds[feed]][: max(keep, 1)]
+        self._write(feeds)
+        self._prune(feeds)
 
     @contextlib.contextmanager
     def _locked(self, name: str, *, wait: bool) -> Iterator[int]:
@@ -189,11 +365,8 @@ class Depot:
             fields = json.loads(raw)
             if fields["format"] != FORMAT:
                 raise ValueError(f"format {fields['format']}")
-            feeds = {feed: [Kept(**row) for row in fields["feeds"].get(feed, [])] for feed in FEEDS}
-            if any(
-                os.path.basename(row.file) != row.file for rows in feeds.values() for row in rows
-            ):
-                raise ValueError("a file's name leaves the folder")
+            listed = fields["feeds"]
+            feeds = {feed: [_kept_of(row) for row in listed.get(feed, [])] for feed in FEEDS}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Corrupt(
                 "manifest", f"unreadable ({error}): move it away and load again", where=str(path)
@@ -203,25 +376,57 @@ class Depot:
     def _write(self, feeds: dict[str, list[Kept]]) -> None:
         rows = {feed: [asdict(kept) for kept in listed] for feed, listed in feeds.items()}
         text = json.dumps({"format": FORMAT, "feeds": rows}, indent=1)
-        aside = self.folder / "manifest.json.new"
+        self._write_durably(self.folder / "manifest.json", text.encode())
+
+    def _write_durably(self, path: Path, raw: bytes) -> None:
+        aside = path.with_name(f"{path.name}.new")
         with open(aside, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(text.encode())
+            file.write(raw)
             file.flush()
             os.fsync(file.fileno())
-        os.rename(aside, self.folder / "manifest.json")
+        os.rename(aside, path)
         _fsync_folder(self.folder)
 
     def _prune(self, feeds: dict[str, list[Kept]]) -> None:
-        named = {kept.file for listed in feeds.values() for kept in listed}
-        for path in self._snapshots.iterdir():
-            if path.name not in named:
-                path.unlink(missing_ok=True)
+        rows = [kept for listed in feeds.values() for kept in listed]
+        named = {row.file for row in rows} | {delta.file for row in rows for delta in row.deltas}
+        for folder in (self._snapshots, self._deltas):
+            for path in folder.iterdir():
+                if path.name not in named:
+                    path.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
         for path in self._scratch.iterdir():
             owner = path.name.partition("-")[0]
             if not (owner.isdigit() and _alive(int(owner))):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _kept_of(row: dict[str, object]) -> Kept:
+    """A row of the manifest. Raises TypeError or ValueError where it is none."""
+    fields = cast("dict[str, list[dict[str, str]]]", row)
+    deltas = tuple(KeptDelta(**delta) for delta in fields.pop("deltas", []))  # type: ignore[arg-type]
+    kept = Kept(**fields, deltas=deltas)  # type: ignore[arg-type]
+    names = [kept.file, *(delta.file for delta in deltas)]
+    if any(os.path.basename(name) != name for name in names):
+        raise ValueError("a file's name leaves the folder")
+    return kept
+
+
+def _reaching(rows: Sequence[Kept], session: str, serial: int) -> Kept | None:
+    """The newest row whose chain passes this serial."""
+    for row in rows:
+        if row.session == session and row.serial <= serial <= row.last_serial:
+            return row
+    return None
+
+
+def _move(path: Path, target: Path) -> None:
+    """A file that has come or was built to where it is kept, its bytes on disk first."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.fchmod(file.fileno(), 0o444)
+    os.rename(path, target)
 
 
 def _alive(pid: int) -> bool:
