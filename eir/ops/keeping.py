@@ -1,0 +1,123 @@
+"""What one feed's gate keeps in the depot: its memory, its files, and what people said to it.
+
+    registry.memory     the gate's own: keys, highest head, files that failed, a held change
+    registry.accepted   a person's word: the one change that may pass the guard
+    registry.pin        a person's word: the serial that serves until released
+
+Each is a note of its own, written whole: the gate and a person never write the same one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from eir.errors import Corrupt
+from eir.feed.codec import SnapshotFacts, SnapshotHead
+from eir.feed.head import FeedFile, Serial
+from eir.store.depot import Depot, Kept, NewFile
+from eir.sync.client import Candidate, Change, Memory
+from eir.sync.plan import Mark
+
+MEMORY, ACCEPTED, PIN = "memory", "accepted", "pin"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedKeeping:
+    """A client.Keeping over a depot; ``keep`` snapshots are kept, each with its deltas."""
+
+    depot: Depot
+    feed: str
+    keep: int
+
+    def memory(self) -> Memory:
+        """See Keeping. Raises Corrupt where the note is damaged."""
+        raw = self.depot.note(self.feed, MEMORY)
+        if not raw:
+            return Memory()
+        try:
+            fields = json.loads(raw)
+            highest, waiting = fields["highest"], fields["waiting"]
+            return Memory(
+                keys=base64.b64decode(fields["keys"]),
+                highest=Mark(**highest) if highest else None,
+                failed=frozenset(fields["failed"]),
+                waiting=Change(**waiting) if waiting else None,
+                figures=fields["figures"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            where = str(self.depot.folder / f"{self.feed}.{MEMORY}")
+            detail = f"unreadable ({error}): without it a replayed head can't be told"
+            raise Corrupt("memory", detail, where=where) from error
+
+    def remember(self, memory: Memory) -> None:
+        """See Keeping."""
+        fields = {
+            **asdict(memory),
+            "keys": base64.b64encode(memory.keys).decode(),
+            "failed": sorted(memory.failed),
+        }
+        self.depot.write_note(self.feed, MEMORY, json.dumps(fields, indent=1).encode())
+
+    def seen(self) -> Mapping[Serial, str]:
+        """See Keeping."""
+        rows = self.depot.kept(self.feed)
+        if not rows:
+            return {}
+        passed = {Serial(rows[0].serial): rows[0].digest}
+        return passed | {Serial(delta.serial): delta.digest for delta in rows[0].deltas}
+
+    def accepted(self, change: Change) -> bool:
+        """See Keeping."""
+        raw = self.depot.note(self.feed, ACCEPTED)
+        return bool(raw) and raw == _words(change)
+
+    def accept(self, change: Change) -> None:
+        """A person lets this change through, and no other."""
+        self.depot.write_note(self.feed, ACCEPTED, _words(change))
+
+    def part(self, file: FeedFile) -> Path:
+        """See Keeping."""
+        return self.depot.part(file.sha256)
+
+    def persist(self, candidate: Candidate) -> None:
+        """See Keeping."""
+        reached = candidate.generation
+        files = [
+            NewFile(path, file.serial, file.digest, file.sha256, file.size)
+            for file, path in candidate.files
+        ]
+        if not candidate.base:
+            from_serial = reached.serial - len(files)
+            self.depot.adopt_deltas(
+                self.feed, files, session=reached.session, from_serial=from_serial, keep=self.keep
+            )
+            return
+        first = files[0]
+        facts = SnapshotFacts(
+            path=first.path, size=first.size, sha256=first.sha256, counts={}, digest=first.digest
+        )
+        head = SnapshotHead(
+            reached.feed, reached.registry_id, reached.session, first.serial, reached.made_at
+        )
+        self.depot.adopt(facts, head, deltas=files[1:], keep=self.keep)
+
+    def pinned(self) -> int | None:
+        """The serial that is to serve until released; None: the newest."""
+        raw = self.depot.note(self.feed, PIN)
+        return int(raw) if raw else None
+
+    def pin(self, serial: int | None) -> None:
+        """Have this kept serial serve, None: the newest again."""
+        self.depot.write_note(self.feed, PIN, str(serial).encode() if serial else b"")
+
+    def kept(self) -> tuple[Kept, ...]:
+        """What is kept of the feed, newest first."""
+        return self.depot.kept(self.feed)
+
+
+def _words(change: Change) -> bytes:
+    return json.dumps(asdict(change)).encode()
