@@ -12,21 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eir import limits
 from eir.core import policy
 from eir.core.delta import Delta
 from eir.core.generation import BLACK_UNION, Generation
-from eir.core.policy import Status
+from eir.core.policy import DEFAULT_STATUS, Status
 from eir.core.tables import Tables
-
-U64 = NDArray[np.uint64]
-Queries = tuple[U64, U64, U64]
-"""(IMEI keys, MSISDNs, IMSI codes), uint64 of one length; 0 = none."""
+from eir.serve.affected import Queries, population, touched
 
 _REFUSED = (int(Status.BLACKLISTED), int(Status.UNKNOWN))
-_CHUNK = 1 << 18
+_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +55,13 @@ class Impact:
     by_reason: Mapping[str, int]
     by_tac: Mapping[int, int]
 
+    def line(self) -> str:
+        """The figures in a line: how many, by reason, and the TACs with most."""
+        reasons = ", ".join(f"{n} {c:,}" for n, c in Counter(self.by_reason).most_common(_TOLD))
+        tacs = ", ".join(f"{n:08d} {c:,}" for n, c in Counter(self.by_tac).most_common(_TOLD))
+        counted = f"{self.newly_refused:,} of {self.asked:,} devices and pairs newly refused"
+        return f"{counted} (by reason: {reasons}; by TAC: {tacs})"
+
 
 def impact(
     old: Tables, new: Tables, queries: Iterable[Queries], *, now: int, grace_time: int
@@ -87,3 +90,74 @@ def impact(
         for tac, count in zip(groups, counts, strict=True):
             tacs[int(tac)] += int(count)
     return Impact(asked, refused, admitted, dict(reasons), dict(tacs))
+
+
+def objection(
+    bounds: GuardLimits,
+    old: Tables | None,
+    new: Tables,
+    changes: Iterable[Delta],
+    *,
+    now: int,
+    grace_time: int,
+) -> str:
+    """Why a change has to wait for a person, with the figures; "" where it may pass.
+
+    ``old``: what serves, None at a first load. ``changes``: what becomes of the data.
+    """
+    if old is None:
+        return "; ".join(_too_small(bounds, new))
+    found = list(_out_of_bounds(bounds, old, new))
+    found += _worse_statuses(old.policy, new.policy)
+    queries = _queries(old, new, changes)
+    measured = impact(old, new, queries, now=now, grace_time=grace_time)
+    if measured.newly_refused > bounds.max_newly_refused:
+        found.append(measured.line())
+    return "; ".join(found)
+
+
+def _queries(old: Tables, new: Tables, changes: Iterable[Delta]) -> Iterator[Queries]:
+    """Each device or pair once is what counts: the questions of all changes, without repeats."""
+    if old.policy != new.policy:
+        yield from population(new.registry)
+        return
+    pieces = [each for delta in changes for each in touched(delta, (old.registry, new.registry))]
+    if pieces:
+        rows = np.stack([np.concatenate(column) for column in zip(*pieces, strict=True)], axis=1)
+        rows = np.unique(rows, axis=0)
+        yield rows[:, 0].copy(), rows[:, 1].copy(), rows[:, 2].copy()
+
+
+def _generations(tables: Tables) -> Iterator[Generation]:
+    yield tables.registry
+    if tables.operator is not None:
+        yield tables.operator
+
+
+def _too_small(bounds: GuardLimits, new: Tables) -> Iterator[str]:
+    items = {n: s.items for g in _generations(new) for n, s in g.sections.items()}
+    for name, least in bounds.least_items.items():
+        if items.get(name, 0) < least:
+            yield f"{name} has {items.get(name, 0):,} items, at least {least:,} are expected"
+
+
+def _out_of_bounds(bounds: GuardLimits, old: Tables, new: Tables) -> Iterator[str]:
+    """Lists that shrink or grow beyond the limits."""
+    after = {(g.feed, n): s.items for g in _generations(new) for n, s in g.sections.items()}
+    for generation in _generations(old):
+        for name, section in generation.sections.items():
+            were, are = section.items, after.get((generation.feed, name), 0)
+            if name == BLACK_UNION or max(were, are) < bounds.small_list_items:
+                continue
+            if are < were * (1 - bounds.max_shrink):
+                yield f"{name} shrinks from {were:,} items to {are:,}"
+            elif are > were * (1 + bounds.max_growth):
+                yield f"{name} grows from {were:,} items to {are:,}"
+
+
+def _worse_statuses(old: policy.Policy, new: policy.Policy) -> Iterator[str]:
+    """Reasons that refuse from now on: whom they strike, the lists alone can't tell."""
+    for reason in DEFAULT_STATUS:
+        before, after = old.status_of(reason), new.status_of(reason)
+        if after in _REFUSED and before not in _REFUSED:
+            yield f"{reason} becomes {after.name}"

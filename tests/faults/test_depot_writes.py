@@ -97,7 +97,8 @@ def test_killed_at_every_step(
         engine.sync()
         assert engine.holds(NEW)
     assert came == sorted(came)
-    assert came[0] is False and came[-1] is True
+    assert came[0] is False
+    assert came[-1] is True
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
@@ -132,7 +133,8 @@ def test_killed_for_real_at_a_random_moment(tmp_path: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", program, folder], stdout=subprocess.PIPE, env=environ
     )
-    assert child.stdout is not None and child.stdout.readline() == b"old\n"
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"old\n"
     while len(list((folder / "depot" / "deltas").iterdir())) < 12:
         assert child.poll() is None
     child.send_signal(signal.SIGKILL)
@@ -142,7 +144,8 @@ def test_killed_for_real_at_a_random_moment(tmp_path: Path) -> None:
     Engine.__init__(engine, folder / "depot", None)  # type: ignore[arg-type]
     engine.restart()
     assert engine.serial >= 3
-    assert engine.opened is not None and engine.opened.damaged == ()
+    assert engine.opened is not None
+    assert engine.opened.damaged == ()
     assert engine.holds(NEW if engine.serial % 2 else {})
 
 
@@ -168,7 +171,9 @@ def test_what_is_open_goes_on_by_the_new_deltas_alone(tmp_path: Path) -> None:
     announce_new(registry, by_snapshot=False)
     engine.sync()
     after = engine.depot.open_newest(FEED, before=before)
-    assert after.base is before.base and after.file is before.file and after.chain is before.chain
+    assert after.base is before.base
+    assert after.file is before.file
+    assert after.chain is before.chain
     assert after.generation.digest == engine.held.digest  # type: ignore[union-attr]
     back = engine.depot.open_newest(FEED, before=after, serial=2)
     assert (back.generation.serial, back.base) == (2, before.base)

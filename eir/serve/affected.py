@@ -1,0 +1,150 @@
+"""Whom a change may touch: the questions to ask of the old tables and of the new.
+
+A delta touches its keys, with every number that is or was bound to them; a number's change, the
+devices bound to it; a range, a hold or a policy, whoever of the population it covers. Devices that
+no list knows can't be asked about. O(delta) but for ranges, numbers and policies, which read the
+bindings through once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eir.core.delta import Delta
+from eir.core.gather import rows_of
+from eir.core.generation import BLACK, Generation, spec_of
+from eir.core.orders import Override
+
+U64 = NDArray[np.uint64]
+Queries = tuple[U64, U64, U64]
+"""(IMEI keys, MSISDNs, IMSI codes), uint64 of one length; 0 = none."""
+
+_PAIRED = ("bindings", "grey")
+_DEVICES = ("white", "legacy", "bound-elsewhere")
+
+
+def population(registry: Generation) -> Iterator[Queries]:
+    """Everybody that the registry's lists name: pairs, and devices alone; a range by its first."""
+    for name in _PAIRED:
+        for chunk in _chunks(registry, name):
+            yield _pairs(chunk[:, :2])
+    for name, section in registry.sections.items():
+        if name in _DEVICES or name.startswith(BLACK):
+            for chunk in section.rows():
+                yield _alone(chunk[:, 0])
+            yield _alone(section.ranges[:, 0])
+
+
+def touched(delta: Delta, registries: Iterable[Generation]) -> Iterator[Queries]:
+    """Whom a delta of either feed may touch; ``registries``: the registry before and after it."""
+    both = tuple(registries)
+    found = _Found(delta)
+    if found.everybody:
+        yield from population(both[-1])
+        return
+    keys = np.unique(np.concatenate([np.empty(0, np.uint64), *found.devices]))
+    yield _alone(keys)
+    for pairs in found.pairs:
+        yield _pairs(pairs)
+    for registry in both:
+        for name in _PAIRED:
+            if name in registry.sections:
+                yield _pairs(rows_of(registry.sections[name], keys)[:, :2])
+    if found.device_ranges:
+        yield from _covered(both[-1], np.concatenate(found.device_ranges))
+    if found.numbers or found.imsis:
+        yield from _of_numbers(both[-1], found)
+
+
+class _Found:
+    """What a delta names, by kind."""
+
+    def __init__(self, delta: Delta) -> None:
+        self.devices: list[U64] = []
+        self.pairs: list[U64] = []
+        self.numbers: list[U64] = []
+        self.imsis: list[U64] = []
+        self.device_ranges: list[U64] = []
+        self.everybody = "holds" in delta.changes
+        for name, change in delta.changes.items():
+            for items in (change.removed, change.added):
+                self._note(name, items.rows, items.ranges)
+                for order in items.orders:
+                    if isinstance(order, Override):
+                        self._note_override(order)
+
+    def _note(self, name: str, rows: U64, ranges: U64) -> None:
+        keys = spec_of(name).keys
+        if keys == "imei":
+            self.devices.append(rows[:, 0])
+            if len(ranges):
+                self.device_ranges.append(ranges)
+            if name in _PAIRED:
+                self.pairs.append(rows[:, :2])
+        elif keys == "msisdn":
+            self.numbers += [np.repeat(rows, 2, axis=1), ranges]
+        elif keys == "imsi":
+            self.imsis.append(rows)
+
+    def _note_override(self, order: Override) -> None:
+        if order.imei:
+            self.devices.append(np.array([order.imei], np.uint64))
+            self.pairs.append(np.array([[order.imei, order.msisdn]], np.uint64))
+        else:
+            self.numbers.append(np.array([[order.msisdn, order.msisdn]], np.uint64))
+
+
+def _covered(registry: Generation, ranges: U64) -> Iterator[Queries]:
+    """Those of the population whose device lies in one of the ranges; each range's first."""
+    yield _alone(ranges[:, 0])
+    for imei, msisdn, imsi in population(registry):
+        inside = _within(imei, ranges)
+        if inside.any():
+            yield imei[inside], msisdn[inside], imsi[inside]
+
+
+def _of_numbers(registry: Generation, found: _Found) -> Iterator[Queries]:
+    """Devices bound to a number that changes, with that number or with its IMSI alone."""
+    numbers = np.concatenate([np.empty((0, 2), np.uint64), *found.numbers])
+    by_imsi = np.concatenate([np.empty((0, 2), np.uint64), *found.imsis])
+    by_imsi = by_imsi[np.argsort(by_imsi[:, 1], kind="stable")]
+    for chunk in _chunks(registry, "bindings"):
+        inside = _within(chunk[:, 1], numbers)
+        yield _pairs(chunk[inside])
+        at = np.searchsorted(by_imsi[:, 1], chunk[:, 1])
+        for step in range(4):
+            place = np.minimum(at + step, max(len(by_imsi) - 1, 0))
+            if len(by_imsi) == 0:
+                break
+            same = (by_imsi[place, 1] == chunk[:, 1]) & (at + step < len(by_imsi))
+            none = np.zeros(int(same.sum()), np.uint64)
+            yield chunk[same, 0].copy(), none, by_imsi[place[same], 0].copy()
+
+
+def _within(values: U64, ranges: U64) -> NDArray[np.bool_]:
+    """Which values lie in one of the ranges, which may overlap."""
+    inside = np.zeros(len(values), np.bool_)
+    if len(ranges) == 0:
+        return inside
+    ordered = ranges[np.argsort(ranges[:, 0], kind="stable")]
+    ends = np.maximum.accumulate(ordered[:, 1])
+    place = np.searchsorted(ordered[:, 0], values, side="right")
+    inside[place > 0] = values[place > 0] <= ends[place[place > 0] - 1]
+    return inside
+
+
+def _chunks(registry: Generation, name: str) -> Iterator[U64]:
+    return registry.sections[name].rows() if name in registry.sections else iter(())
+
+
+def _pairs(rows: U64) -> Queries:
+    imei, msisdn = np.ascontiguousarray(rows[:, 0]), np.ascontiguousarray(rows[:, 1])
+    return imei, msisdn, np.zeros(len(rows), np.uint64)
+
+
+def _alone(keys: U64) -> Queries:
+    none = np.zeros(len(keys), np.uint64)
+    return np.ascontiguousarray(keys), none, none

@@ -1,0 +1,153 @@
+"""The guard: whom a change newly refuses is what the naive question to everybody says."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+
+from eir.core.delta import between
+from eir.core.policy import Policy, Status
+from eir.core.tables import Tables
+from eir.serve.guard import GuardLimits, impact, objection
+from tests.core.contents import (
+    KEYS,
+    NUMBERS,
+    OPERATOR_CONTENTS,
+    REGISTRY_CONTENTS,
+    Content,
+    Listed,
+    generation_of,
+)
+
+NOW = 1_760_000_000
+EVERYBODY = np.array([(key, number) for key in KEYS for number in (0, *NUMBERS)], np.uint64)
+
+
+def tables(registry: Content, operator: Content | None = None, policy: Policy | None = None):
+    own = generation_of(operator, feed="operator") if operator is not None else None
+    return Tables(generation_of(registry), own, policy or Policy())
+
+
+def white(count: int) -> Content:
+    return {"white": Listed(frozenset((key,) for key in range(1, count + 1)))}
+
+
+def black(*keys: int) -> Content:
+    return {**white(3000), "black.stolen": Listed(frozenset((key,) for key in keys))}
+
+
+def refused(of: Tables) -> set[tuple[int, int]]:
+    counts = np.zeros((256, 5), np.uint64)
+    imei, msisdn = EVERYBODY[:, 0].copy(), EVERYBODY[:, 1].copy()
+    rows = of.check(imei, msisdn, np.zeros_like(imei), now=NOW, grace_time=NOW, counts=counts).rows
+    strict = (Status.BLACKLISTED, Status.UNKNOWN)
+    return {tuple(map(int, pair)) for pair, row in zip(EVERYBODY, rows, strict=False) if row[0] in strict}
+
+
+@settings(max_examples=60, deadline=None)
+@given(old=REGISTRY_CONTENTS, new=REGISTRY_CONTENTS)
+def test_what_the_lists_can_tell_of_is_counted(old: Content, new: Content) -> None:
+    """A device alone that is newly refused, and that the delta or its ranges name, is found."""
+    before, after = tables(old), tables(new)
+    delta = between(before.registry, after.registry)
+    from eir.serve.affected import touched
+
+    asked = {
+        (int(i), int(m))
+        for imei, msisdn, _ in touched(delta, (before.registry, after.registry))
+        for i, m in zip(imei, msisdn, strict=True)
+    }
+    known = {row[0] for each in (old, new) for listed in each.values() for row in listed.rows}
+    for imei, msisdn in refused(after) - refused(before):
+        if imei in known and msisdn == 0:
+            assert (imei, 0) in asked
+        bound = {
+            row[1]
+            for each in (old, new)
+            for name in ("bindings", "grey")
+            if name in each
+            for row in each[name].rows
+            if row[0] == imei
+        }
+        if msisdn in bound:
+            assert (imei, msisdn) in asked
+
+
+@settings(max_examples=40, deadline=None)
+@given(registry=REGISTRY_CONTENTS, old=OPERATOR_CONTENTS, new=OPERATOR_CONTENTS)
+def test_the_operators_changes_are_asked_about_too(
+    registry: Content, old: Content, new: Content
+) -> None:
+    before, after = tables(registry, old), tables(registry, new)
+    assert before.operator is not None
+    assert after.operator is not None
+    change = between(before.operator, after.operator)
+    text = objection(
+        GuardLimits(max_newly_refused=0), before, after, [change], now=NOW, grace_time=NOW
+    )
+    bound = {tuple(row) for row in registry.get("bindings", Listed()).rows}
+    if (refused(after) - refused(before)) & bound:
+        assert "newly refused" in text
+
+
+def test_each_is_counted_once_by_reason_and_tac() -> None:
+    before, after = tables(black()), tables(black(1, 2, 3))
+    delta = between(before.registry, after.registry)
+    text = objection(GuardLimits(2), before, after, [delta], now=NOW, grace_time=NOW)
+    assert (
+        text == "3 of 3 devices and pairs newly refused (by reason: stolen 3; by TAC: 00000000 3)"
+    )
+    assert not objection(GuardLimits(3), before, after, [delta], now=NOW, grace_time=NOW)
+
+
+def test_who_is_admitted_again_is_no_objection() -> None:
+    before, after = tables(black(1, 2, 3)), tables(black())
+    delta = between(before.registry, after.registry)
+    assert not objection(GuardLimits(0), before, after, [delta], now=NOW, grace_time=NOW)
+
+
+def change(old: int, new: int, **bounds: float) -> str:
+    before, after = tables(white(old)), tables(white(new))
+    delta = between(before.registry, after.registry)
+    return objection(GuardLimits(**bounds), before, after, [delta], now=NOW, grace_time=NOW)
+
+
+def test_a_list_may_neither_shrink_nor_grow_too_much() -> None:
+    assert change(10_000, 7_000) == "white shrinks from 10,000 items to 7,000"
+    assert change(1_000, 10_000) == "white grows from 1,000 items to 10,000"
+    assert not change(10_000, 9_000)
+    assert not change(10, 500)
+    assert "shrinks" in change(10_000, 0)
+
+
+def test_a_first_load_has_to_bring_enough() -> None:
+    least: Mapping[str, int] = {"white": 5_000, "bindings": 0}
+    text = objection(
+        GuardLimits(least_items=least), None, tables(white(10)), [], now=NOW, grace_time=NOW
+    )
+    assert text == "white has 10 items, at least 5,000 are expected"
+
+
+def test_a_stricter_policy_waits() -> None:
+    before = tables(white(3))
+    for strict in (
+        Policy(status={"not-registered": Status.BLACKLISTED}),
+        Policy(status={"not-activated": Status.UNKNOWN}),
+    ):
+        after = Tables(before.registry, None, strict)
+        assert "becomes" in objection(GuardLimits(), before, after, [], now=NOW, grace_time=NOW)
+
+
+def test_enforcing_asks_everybody() -> None:
+    content = black(*range(1, 1_200))
+    shadow = tables(content, policy=Policy(mode="shadow"))
+    enforced = Tables(shadow.registry, None, replace(shadow.policy, mode="enforce"))
+    text = objection(GuardLimits(), shadow, enforced, [], now=NOW, grace_time=NOW)
+    assert text.startswith(("1,199 of", "2,398 of"))
+    assert not objection(GuardLimits(), enforced, shadow, [], now=NOW, grace_time=NOW)
+
+
+def test_nothing_asked_is_nothing_refused() -> None:
+    one = tables(white(3))
+    assert impact(one, one, [], now=NOW, grace_time=NOW).newly_refused == 0
