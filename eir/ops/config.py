@@ -25,6 +25,7 @@ from eir.doors.s13_settings import S13Settings
 from eir.errors import Refused
 from eir.ops import door_config, forms, setting
 from eir.ops.door_sections import N5gSection, S13Section
+from eir.ops.follow import Follow, follow_of, guard_of
 from eir.ops.sections import (
     AdminSection,
     BlackSection,
@@ -39,6 +40,7 @@ from eir.ops.sections import (
     WorkersSection,
 )
 from eir.ops.setting import Source, Spot
+from eir.serve.guard import GuardLimits
 
 SEARCHED: Final = (Path("eir.toml"), Path("/etc/eir/eir.toml"))
 """Where a configuration is looked for when neither an argument nor $EIR_CONFIG names one."""
@@ -67,6 +69,8 @@ class Config:
     grace: GraceSection
     numbering: Numbering
     load: LoadSection
+    feed: Follow | None
+    guard: GuardLimits
 
 
 Door = TypeVar("Door", S13Section, N5gSection)
@@ -127,6 +131,8 @@ def read_config(
         grace=settings.grace,
         numbering=_numbering(settings.numbering, root.at("numbering")),
         load=settings.load,
+        feed=follow_of(settings.feed, folder, root.at("feed")),
+        guard=guard_of(settings.guard),
     )
     named = (("grpc", config.grpc), ("s13", s13), ("n5g", n5g), ("admin", config.admin))
     for section, files in named:

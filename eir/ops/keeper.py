@@ -31,8 +31,11 @@ from eir.doors.grpc_admin import AdminDoor, AdminSettings, NodeStatus, ServedGen
 from eir.errors import Corrupt, Refused, Unavailable
 from eir.ops.config import Config, load_config
 from eir.ops.crew import Crew
+from eir.ops.following import Following, judge_by
+from eir.ops.keeping import pinned_serial
 from eir.ops.meters import MetricsPage
 from eir.ops.ports import Ports
+from eir.ops.reload_guard import weigh
 from eir.ops.tally import Tally
 from eir.serve.checker import Checker
 from eir.serve.handover import HandedFeed, ServeOrder
@@ -41,7 +44,7 @@ from eir.store.depot import Depot, Opened
 
 _log = logging.getLogger(__name__)
 
-_FIXED_AT_START = ("node", "workers", "metrics", "grpc", "s13", "n5g", "admin")
+_FIXED_AT_START = ("node", "workers", "metrics", "grpc", "s13", "n5g", "admin", "feed")
 
 
 class Keeper:
@@ -62,6 +65,7 @@ class Keeper:
         self._damaged: tuple[Corrupt, ...] = ()
         self._reloads = {"done": 0, "refused": 0}
         self._reloading = asyncio.Lock()
+        self._following = self._follow()
         self.addresses: tuple[str, ...] = ()
         self.metrics_address = ""
 
@@ -82,10 +86,14 @@ class Keeper:
             _log.info("answering on %s", ", ".join(self.addresses))
             opened(self)
             stopping = asyncio.create_task(stopped.wait())
-            watching = asyncio.create_task(self._crew.watch())
-            await asyncio.wait((stopping, watching), return_when=asyncio.FIRST_COMPLETED)
-            if watching.done():
-                watching.result()
+            lasting = [asyncio.create_task(self._crew.watch())]
+            if self._following is not None:
+                lasting.append(asyncio.create_task(self._following.run()))
+                stack.callback(lasting[-1].cancel)
+            await asyncio.wait((stopping, *lasting), return_when=asyncio.FIRST_COMPLETED)
+            for task in lasting:
+                if task.done():
+                    task.result()
             _log.info("draining for at most %s s", self._config.grpc.drain_seconds)
 
     async def _open_up(self, stack: contextlib.AsyncExitStack) -> None:
@@ -171,20 +179,56 @@ class Keeper:
         ]
         changes += _changes(before, self._serving(), self._config, config)
         self._config = config
+        if self._following is not None:
+            self._following.wake()
         return changes
 
-    async def _take_up(self, config: Config) -> None:
-        """Open the newest generations, unless they serve already, and have everybody swap."""
+    async def _take_up(self, config: Config, *, weighed: bool = False) -> None:
+        """Open what shall serve, unless it does already, weigh it, and have everybody swap.
+
+        Raises Refused ``guard`` where a person has to accept it first.
+        """
         before = self._taken
         taken, serving = await asyncio.to_thread(self._build, config)
+        if serving is not None and not weighed:
+            try:
+                now = int(self._clock())
+                old = self._serving()
+                await asyncio.to_thread(weigh, self._depot, config.guard, old, serving, now=now)
+            except Refused:
+                _close(taken, but=before)
+                raise
         self._taken = taken
         if serving is not None:
             await self._crew.hand_over(self._order(serving, config), serving.tables)
             self._holder.swap(serving)
             self._crew.send_orphans_home()
-        for feed, opened in before.items():
-            if taken.get(feed) is not opened:
-                opened.file.close()
+        _close(before, but=taken)
+
+    def _follow(self) -> Following | None:
+        """What follows the registry's feed, where one is configured."""
+        config = self._config
+        if config.feed is None:
+            return None
+
+        def beside() -> tuple[Generation | None, policy.Policy]:
+            operator = self._taken.get(OPERATOR)
+            return operator.generation if operator else None, self._config.policy
+
+        judge = judge_by(
+            lambda: self._config.guard,
+            beside,
+            grace_lag=config.grace.grace_lag,
+            clock=self._clock,
+        )
+        return Following(
+            config.feed, self._depot, judge=judge, serve=self._serve_reached, clock=self._clock
+        )
+
+    async def _serve_reached(self) -> None:
+        """Serve what the gate has let through, with the feed's times."""
+        async with self._reloading:
+            await self._take_up(self._config, weighed=True)
 
     def _order(self, serving: Serving | None, config: Config) -> ServeOrder:
         """What workers are told: the verified files themselves, and what to make of them."""
@@ -210,15 +254,20 @@ class Keeper:
         registry = taken[REGISTRY].generation
         operator = taken[OPERATOR].generation if OPERATOR in taken else None
         tables = Tables(registry, operator, config.policy)
-        return taken, Serving(tables, data_time=registry.made_at, grace_lag=config.grace.grace_lag)
+        feed, grace_lag = self._following, config.grace.grace_lag
+        if feed is None:
+            return taken, Serving(tables, data_time=registry.made_at, grace_lag=grace_lag)
+        data_time = feed.data_time(registry)
+        return taken, Serving(tables, data_time=data_time, grace_lag=grace_lag, stale=feed.stale)
 
     def _open(self, feed: str) -> Opened | None:
-        served = self._taken.get(feed)
+        served, pinned = self._taken.get(feed), pinned_serial(self._depot, feed)
         kept = self._depot.kept(feed)
-        if served is not None and kept and kept[0] == served.kept:
-            return served
+        if served is not None and kept and kept[0] == served.kept and pinned is None:
+            if served.generation.serial == kept[0].last_serial:
+                return served
         try:
-            opened = self._depot.open_newest(feed)
+            opened = self._depot.open_newest(feed, before=served, serial=pinned)
         except Unavailable:
             return None
         except Corrupt as error:
@@ -244,6 +293,7 @@ class Keeper:
 
     def _alarms(self, serving: Serving | None) -> list[str]:
         alarms = [f"damaged and passed over: {error}" for error in self._damaged]
+        alarms += self._following.alarms() if self._following else []
         if serving is None:
             return [*alarms, "no generation serves: every check is answered UNAVAILABLE"]
         now = int(self._clock())
@@ -285,8 +335,14 @@ def _generations(serving: Serving) -> list[Generation]:
 
 def _handed(opened: Opened) -> HandedFeed:
     origin = opened.generation
-    files = (opened.file.fileno(),)
+    files = (opened.file.fileno(), opened.chain.fileno())
     return HandedFeed(origin.feed, origin.session, origin.serial, origin.digest, files)
+
+
+def _close(some: Mapping[str, Opened], *, but: Mapping[str, Opened]) -> None:
+    """Close the files of what was opened, but those that others go on with."""
+    for feed, opened in some.items():
+        opened.close_unless_in(but.get(feed))
 
 
 def _served(generation: Generation) -> ServedGeneration:

@@ -3,6 +3,7 @@
     registry.memory     the gate's own: keys, highest head, files that failed, a held change
     registry.accepted   a person's word: the one change that may pass the guard
     registry.pin        a person's word: the serial that serves until released
+    registry.detached   a person's word: the feed is not followed
 
 Each is a note of its own, written whole: the gate and a person never write the same one.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from eir.errors import Corrupt
@@ -22,7 +23,7 @@ from eir.store.depot import Depot, Kept, NewFile
 from eir.sync.client import Candidate, Change, Memory
 from eir.sync.plan import Mark
 
-MEMORY, ACCEPTED, PIN = "memory", "accepted", "pin"
+MEMORY, ACCEPTED, PIN, DETACHED = "memory", "accepted", "pin", "detached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,30 @@ class FeedKeeping:
         """Have this kept serial serve, None: the newest again."""
         self.depot.write_note(self.feed, PIN, str(serial).encode() if serial else b"")
 
+    def detached(self) -> bool:
+        """Whether the feed is not to be followed."""
+        return bool(self.depot.note(self.feed, DETACHED))
+
+    def detach(self) -> None:
+        """Follow the feed no more, until ``attach``."""
+        self.depot.write_note(self.feed, DETACHED, b"by load")
+
+    def attach(self) -> None:
+        """Follow the feed again."""
+        if self.detached():
+            self.depot.write_note(self.feed, DETACHED, b"")
+
+    def weigh_again(self) -> None:
+        """A held change is weighed anew at the next run: limits or policy may be others."""
+        memory = self.memory()
+        if memory.waiting is not None:
+            self.remember(replace(memory, waiting=None, figures=""))
+
+    def reached(self) -> tuple[str, int] | None:
+        """Session and serial that the newest chain leads to; None where nothing is kept."""
+        rows = self.depot.kept(self.feed)
+        return (rows[0].session, rows[0].last_serial) if rows else None
+
     def kept(self) -> tuple[Kept, ...]:
         """What is kept of the feed, newest first."""
         return self.depot.kept(self.feed)
@@ -121,3 +146,8 @@ class FeedKeeping:
 
 def _words(change: Change) -> bytes:
     return json.dumps(asdict(change)).encode()
+
+
+def pinned_serial(depot: Depot, feed: str) -> int | None:
+    """The serial of a feed that is to serve until released; None: the newest."""
+    return FeedKeeping(depot, feed, 1).pinned()

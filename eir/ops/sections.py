@@ -326,6 +326,91 @@ class LoadSection:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedSection:
+    """The registry's feed that this node follows. Without a `url`, lists are loaded by hand."""
+
+    url: str = setting.text(
+        "",
+        "Where the feed stands: a folder, `https://…`, or `s3://bucket/prefix`; empty: no feed.",
+        form="URL, path or empty",
+        check=str,
+    )
+    root_key: str = setting.text(
+        "",
+        "The registry's root key, as it was given to you by a way that is not the feed.",
+        form="`eir-root-1:…`",
+        check=str,
+    )
+    registry: str = setting.text(
+        "", "The registry's id. A head of another one is refused.", form="text", check=str
+    )
+    every: int = setting.whole(
+        60, "How often the head is asked for.", low=1, high=86_400, unit="seconds"
+    )
+    stale_after: int = setting.whole(
+        3_600,
+        "Without a good head for so long, every answer is marked stale; lists go on deciding.",
+        low=2,
+        high=30 * 86_400,
+        unit="seconds",
+    )
+    max_head_age: int = setting.whole(
+        7 * 86_400,
+        "A node that knows nothing yet refuses to begin with a head that is older.",
+        low=60,
+        high=10 * 365 * 86_400,
+        unit="seconds",
+    )
+    keep_generations: int = setting.whole(
+        3,
+        "Snapshots kept in the depot, each with its deltas: how far back `eir rollback` reaches.",
+        low=1,
+        high=100,
+        unit="snapshots",
+    )
+    root_certificate: Path | None = setting.path_or_none(
+        "PEM file with authorities that are trusted for the server, beside the system's."
+    )
+    client_certificate: Path | None = setting.path_or_none(
+        "PEM file with this node's certificate, for a feed that asks for one (mTLS)."
+    )
+    client_key: Path | None = setting.path_or_none("PEM file with the key of it.")
+    endpoint: str = setting.text(
+        "", "The bucket's server, where it is not AWS.", form="URL or empty", check=str
+    )
+    region: str = setting.text("us-east-1", "The bucket's region.", form="text", check=str)
+    plaintext: str = setting.choice(
+        "refused",
+        "Whether a feed may be read over http from another machine, where all can see who uses"
+        " which device.",
+        words=("refused", "accepted"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSection:
+    """How much one change of lists, policy or mode may do before a person has to accept it."""
+
+    max_newly_refused: int = setting.whole(
+        1_000,
+        "Devices and pairs that a change may newly refuse.",
+        low=0,
+        high=10**9,
+        unit="devices and pairs",
+    )
+    max_shrink: float = setting.share(0.2, "The share of its items that a list may lose at once.")
+    max_growth_percent: int = setting.whole(
+        100, "By how much a list may grow at once.", low=0, high=1_000_000, unit="percent"
+    )
+    least_white: int = setting.whole(
+        0, "Items that `white` must have at a first load.", low=0, high=10**10, unit="items"
+    )
+    least_bindings: int = setting.whole(
+        0, "Items that `bindings` must have at a first load.", low=0, high=10**10, unit="items"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file, as it is written."""
 
@@ -340,3 +425,5 @@ class Settings:
     grace: GraceSection = setting.section(GraceSection())
     numbering: NumberingSection = setting.section(NumberingSection())
     load: LoadSection = setting.section(LoadSection())
+    feed: FeedSection = setting.section(FeedSection())
+    guard: GuardSection = setting.section(GuardSection())

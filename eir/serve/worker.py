@@ -33,6 +33,7 @@ from eir.core.generation import OPERATOR, REGISTRY, Generation
 from eir.core.tables import Tables
 from eir.errors import Corrupt, Refused
 from eir.feed.codec import open_mapped
+from eir.feed.delta_file import advance, decode_delta, read_frames
 from eir.serve.counters import CountersFile
 from eir.serve.handover import (
     Fault,
@@ -69,10 +70,21 @@ class Doors(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A generation and the files that it lies over."""
+    """A generation, the file that it lies over, and how much of the chain behind it is applied.
+
+    ``origin``: which file that is.
+    """
 
     generation: Generation
     files: tuple[Mapped, ...]
+    origin: tuple[int, int]
+    chain_at: int
+
+    def leads_to(self, feed: HandedFeed) -> bool:
+        """Whether only deltas are lacking."""
+        mine = self.generation
+        same = (self.origin, mine.session) == (_identity(feed.files[0]), feed.session)
+        return same and mine.serial <= feed.serial
 
     def is_what(self, feed: HandedFeed) -> bool:
         mine = self.generation
@@ -174,7 +186,8 @@ class Worker:
         """Lay the order out beside what serves, swap, and let go of the old."""
         loop = asyncio.get_running_loop()
         held, serving = await loop.run_in_executor(self._side, self._laid_out, order)
-        dropped = [old for feed, old in self._held.items() if held.get(feed) is not old]
+        kept = {file for each in held.values() for file in map(id, each.files)}
+        dropped = [old for old in self._held.values() if not kept & set(map(id, old.files))]
         before = [self._holder.current()] if self._holder.ready else []
         self._held = held
         self._holder.swap(serving)
@@ -204,10 +217,12 @@ class Worker:
         before = self._held.get(feed.feed)
         if before is not None and before.is_what(feed):
             return before
-        files = tuple(map_file(file) for file in feed.files)
-        for file in files:
+        if before is None or not before.leads_to(feed):
+            file = map_file(feed.files[0])
             file.prefault()
-        held = _Held(open_mapped(files[0].pages, trusted=True), files)
+            base = open_mapped(file.pages, trusted=True)
+            before = _Held(base, (file,), _identity(feed.files[0]), 0)
+        held = _caught_up(before, feed)
         if not held.is_what(feed):
             raise Corrupt("header", f"is not {feed.feed} serial {feed.serial}, as was announced")
         return held
@@ -222,6 +237,21 @@ class Worker:
                 return self._counted
         self._counted = CountersFile(self._folder)
         return self._counted
+
+
+def _identity(file: int) -> tuple[int, int]:
+    found = os.fstat(file)
+    return found.st_dev, found.st_ino
+
+
+def _caught_up(held: _Held, feed: HandedFeed) -> _Held:
+    """With the deltas of the chain up to the serial that is asked for."""
+    generation, at = held.generation, held.chain_at
+    for raw, after in read_frames(feed.files[1], at) if len(feed.files) > 1 else ():
+        if generation.serial >= feed.serial:
+            break
+        generation, at = advance(generation, *decode_delta(raw)), after
+    return replace(held, generation=generation, chain_at=at)
 
 
 def _let_go(dropped: list[_Held], before: list[Serving]) -> None:

@@ -42,7 +42,11 @@ def refused(of: Tables) -> set[tuple[int, int]]:
     imei, msisdn = EVERYBODY[:, 0].copy(), EVERYBODY[:, 1].copy()
     rows = of.check(imei, msisdn, np.zeros_like(imei), now=NOW, grace_time=NOW, counts=counts).rows
     strict = (Status.BLACKLISTED, Status.UNKNOWN)
-    return {tuple(map(int, pair)) for pair, row in zip(EVERYBODY, rows, strict=False) if row[0] in strict}
+    return {
+        tuple(map(int, pair))
+        for pair, row in zip(EVERYBODY, rows, strict=False)
+        if row[0] in strict
+    }
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,0 +1,79 @@
+"""The guard of a reload: lists loaded by hand, policy and mode, before they serve.
+
+node.waiting     what was refused, and why
+node.accepted    a person's word: what may serve
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Final
+
+from eir.core.delta import Delta, between
+from eir.core.generation import Generation
+from eir.errors import Refused
+from eir.serve.guard import GuardLimits, objection
+from eir.serve.holder import Serving
+from eir.store.depot import Depot
+
+NODE: Final = "node"
+_WAITING, _ACCEPTED = "waiting", "accepted"
+
+
+def weigh(
+    depot: Depot, bounds: GuardLimits, old: Serving | None, new: Serving, *, now: int
+) -> None:
+    """Let a change pass, or note it as waiting and raise Refused ``guard`` with its figures.
+
+    ``old``: what serves, None where nothing does.
+    """
+    key = _key(new).encode()
+    if old is not None and _key(old).encode() == key:
+        return
+    before = old.tables if old else None
+    text = ""
+    if depot.note(NODE, _ACCEPTED) != key:
+        changes = _changes(old, new) if old else []
+        grace_time = new.grace_time(now)
+        text = objection(bounds, before, new.tables, changes, now=now, grace_time=grace_time)
+    if text:
+        note = json.dumps({"change": key.decode(), "figures": text}).encode()
+        depot.write_note(NODE, _WAITING, note)
+        raise Refused("guard", f"{text}. Look, then: eir sync accept")
+    if depot.note(NODE, _WAITING):
+        depot.write_note(NODE, _WAITING, b"")
+
+
+def waiting(depot: Depot) -> tuple[str, str] | None:
+    """The change that the last reload was refused for, and its figures."""
+    raw = depot.note(NODE, _WAITING)
+    if not raw:
+        return None
+    fields = json.loads(raw)
+    return fields["change"], fields["figures"]
+
+
+def accept(depot: Depot, change: str) -> None:
+    """Let this change pass, and no other."""
+    depot.write_note(NODE, _ACCEPTED, change.encode())
+
+
+def _generations(serving: Serving) -> dict[str, Generation]:
+    both = (serving.tables.registry, serving.tables.operator)
+    return {each.feed: each for each in both if each is not None}
+
+
+def _changes(old: Serving, new: Serving) -> list[Delta]:
+    before, after = _generations(old), _generations(new)
+    return [
+        between(before[feed], after[feed])
+        for feed in before.keys() & after.keys()
+        if before[feed] is not after[feed]
+    ]
+
+
+def _key(serving: Serving) -> str:
+    """What serves, and by which policy, in 64 hex digits."""
+    origins = sorted((g.feed, g.digest) for g in _generations(serving).values())
+    return hashlib.sha256(repr((origins, serving.tables.policy)).encode()).hexdigest()
