@@ -15,7 +15,17 @@ import typer
 
 import eir
 from eir.errors import EirError, Refused, Unavailable
-from eir.ops import cli_ask, cli_feed, cli_keys, cli_load, cli_s13, cli_snapshot, console, pages
+from eir.ops import (
+    cli_ask,
+    cli_feed,
+    cli_keys,
+    cli_load,
+    cli_s13,
+    cli_snapshot,
+    cli_sync,
+    console,
+    pages,
+)
 from eir.ops.config import config_check, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.logs import start_logging
@@ -50,6 +60,7 @@ app.add_typer(cli_snapshot.app, name="snapshot", no_args_is_help=True)
 app.add_typer(cli_s13.app, name="s13", no_args_is_help=True)
 app.add_typer(cli_feed.app, name="feed", no_args_is_help=True)
 app.add_typer(cli_keys.app, name="keys", no_args_is_help=True)
+app.add_typer(cli_sync.app, name="sync", no_args_is_help=True)
 
 app.command("load")(cli_load.load)
 app.command("sample")(cli_load.sample)
@@ -57,6 +68,8 @@ app.command("check")(cli_ask.check)
 app.command("explain")(cli_ask.explain)
 app.command("status")(cli_ask.status)
 app.command("reload")(cli_ask.reload)
+app.command("diff")(cli_sync.diff)
+app.command("rollback")(cli_sync.rollback)
 
 
 def _show_version(asked: bool) -> None:

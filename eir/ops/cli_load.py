@@ -14,10 +14,12 @@ from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
 from eir.client.node import NodeClient
+from eir.core.generation import REGISTRY
 from eir.errors import Refused, Unavailable
 from eir.ops import console
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
+from eir.ops.keeping import FeedKeeping
 from eir.ops.sample import write_sample
 from eir.store.depot import Depot
 
@@ -39,6 +41,13 @@ def load(
         Path | None,
         typer.Option(help="Folder for the CSVs of rejects and conflicts; default: the manifest's."),
     ] = None,
+    detach_feed: Annotated[
+        bool,
+        typer.Option(
+            "--detach-feed",
+            help="Load registry lists although a feed is followed, and follow no more.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -54,6 +63,7 @@ def load(
       eir load lists/operator.toml --json
     """
     settings = load_config(config)
+    _mind_the_feed(settings, manifest, detach=detach_feed)
     with console.progress_bar("loading", hidden=as_json) as (bar, task):
         outcome = load_into_depot(settings, manifest, bar, task, reports=reports)
     if not as_json:
@@ -107,6 +117,21 @@ def sample(
         return
     console.out.print(f"registry: eir load {facts.registry_manifest}", markup=False)
     console.out.print(f"operator: eir load {facts.operator_manifest}", markup=False)
+
+
+def _mind_the_feed(settings: Config, manifest: Path, *, detach: bool) -> None:
+    """Raises Refused ``feed-followed`` where a feed would take the lists away again."""
+    from eir.store.importers.manifest import read_manifest
+
+    if settings.feed is None or read_manifest(manifest).feed != REGISTRY:
+        return
+    if not detach:
+        raise Refused(
+            "feed-followed",
+            "this node follows a registry's feed, which has these lists: --detach-feed leaves it",
+            where=str(manifest),
+        )
+    FeedKeeping(Depot(settings.node.depot), REGISTRY, settings.feed.keep).detach()
 
 
 def rate_line(outcome: LoadOutcome) -> str:

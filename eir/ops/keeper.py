@@ -262,10 +262,10 @@ class Keeper:
 
     def _open(self, feed: str) -> Opened | None:
         served, pinned = self._taken.get(feed), pinned_serial(self._depot, feed)
-        kept = self._depot.kept(feed)
-        if served is not None and kept and kept[0] == served.kept and pinned is None:
-            if served.generation.serial == kept[0].last_serial:
-                return served
+        newest = self._depot.kept(feed)[:1]
+        wanted = [(row, pinned or row.last_serial) for row in newest]
+        if served is not None and wanted == [(served.kept, served.generation.serial)]:
+            return served
         try:
             opened = self._depot.open_newest(feed, before=served, serial=pinned)
         except Unavailable:

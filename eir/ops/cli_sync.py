@@ -1,0 +1,300 @@
+"""Commands of a node that follows a feed: run, status, accept; diff and rollback of serials.
+
+A running node is told by its notes in the depot and a reload; without one, the command does the
+work itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import Annotated, Any, cast
+
+import typer
+
+from eir.client.node import NodeClient
+from eir.core.delta import between
+from eir.core.generation import OPERATOR, REGISTRY, Generation
+from eir.core.policy import Policy
+from eir.errors import Refused, Unavailable
+from eir.ops import console, reload_guard
+from eir.ops.cli_ask import utc
+from eir.ops.config import Config, load_config
+from eir.ops.console import ConfigOption, JsonOption
+from eir.ops.follow import Follow
+from eir.ops.following import STATUS, follow_once, judge_by
+from eir.ops.keeping import FeedKeeping
+from eir.store.depot import Depot
+from eir.sync.outcome import SyncOutcome
+
+app = typer.Typer(
+    help="""Follow the registry's feed: ask it now, see how it goes, let a held change through.
+
+\b
+Examples:
+  eir sync run
+  eir sync status
+  eir sync accept
+"""
+)
+SerialArgument = Annotated[int, typer.Argument(metavar="SERIAL", min=1, help="A kept serial.")]
+_PATIENCE_S = 600.0
+
+
+@app.command()
+def run(
+    forced: Annotated[
+        bool, typer.Option("--forced", help="Take the snapshot again. Only while no node runs.")
+    ] = False,
+    allow_downgrade: Annotated[
+        bool,
+        typer.Option(
+            "--allow-downgrade",
+            help="Believe a head that is lower than one believed before. Only while no node runs.",
+        ),
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the feed now, once.
+
+    A running node is told to ask; else this command brings the depot to what the feed says. A node
+    that was detached from its feed follows it again.
+
+    Exit code: 0 if all that the feed says is held, 2 if nothing came or a change is held back, 3 if
+    what came was not believed.
+    """
+    settings, follow = _followed(config)
+    depot = Depot(settings.node.depot)
+    try:
+        with depot.held_by_keeper():
+            outcome = _run_here(settings, follow, depot, as_json, forced, allow_downgrade)
+    except Refused as refused:
+        if refused.reason != "depot-in-use" or forced or allow_downgrade:
+            raise
+        outcome = _run_there(settings, FeedKeeping(depot, REGISTRY, follow.keep))
+    if as_json:
+        console.print_json(_document(outcome))
+    else:
+        console.out.print(outcome.line(), markup=False)
+    codes = {"refused": console.EXIT_REFUSED, "failed": console.EXIT_INCOMPLETE}
+    if not outcome.good:
+        raise typer.Exit(codes.get(outcome.kind, console.EXIT_INCOMPLETE))
+
+
+@app.command()
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show what is reached, how old it is, and the last runs.
+
+    Reads the depot: it tells also while no node runs. Exit code 2 if a change waits or the data are
+    stale.
+    """
+    settings, follow = _followed(config)
+    keeping = FeedKeeping(Depot(settings.node.depot), REGISTRY, follow.keep)
+    told = _status_of(keeping)
+    if as_json:
+        console.print_json(told)
+    else:
+        _print_status(told)
+    if told["stale"] or told["waiting"]:
+        raise typer.Exit(console.EXIT_INCOMPLETE)
+
+
+@app.command()
+def accept(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask back.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a held change through, after showing whom it newly refuses.
+
+    What is accepted is this one change: if the feed has said more meanwhile, that is weighed anew.
+    """
+    settings = load_config(config)
+    depot = Depot(settings.node.depot)
+    keeping = FeedKeeping(depot, REGISTRY, 1)
+    memory, reloaded = keeping.memory(), reload_guard.waiting(depot)
+    if memory.waiting is None and reloaded is None:
+        raise Refused("nothing-held", "no change waits to be accepted")
+    figures = [memory.figures] if memory.waiting else []
+    figures += [reloaded[1]] if reloaded else []
+    if not as_json:
+        for line in figures:
+            console.out.print(line, markup=False)
+    if not yes and not as_json:
+        typer.confirm("let it through?", abort=True)
+    if memory.waiting is not None:
+        keeping.accept(memory.waiting)
+    if reloaded is not None:
+        reload_guard.accept(depot, reloaded[0])
+    told = _reload(settings)
+    if as_json:
+        console.print_json({"accepted": figures, "told": told})
+    else:
+        console.out.print("accepted" if told else "accepted; no node runs to serve it")
+
+
+def diff(
+    old: SerialArgument,
+    new: SerialArgument,
+    operator: Annotated[
+        bool, typer.Option("--operator", help="Of the operator's lists, not the registry's.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count what went and came between two kept serials, by list."""
+    depot = Depot(load_config(config).node.depot)
+    feed = OPERATOR if operator else REGISTRY
+    with console.progress_bar("comparing", hidden=as_json):
+        before, after = (depot.open_newest(feed, serial=serial) for serial in (old, new))
+        delta = between(before.generation, after.generation)
+    changes = {n: (len(c.removed), len(c.added)) for n, c in delta.changes.items()}
+    if as_json:
+        sections = {n: {"removed": gone, "added": came} for n, (gone, came) in changes.items()}
+        console.print_json({"equal": not changes, "sections": sections})
+        return
+    rows = [(name, *counts) for name, counts in changes.items()]
+    shown = console.counted(("list", "removed", "added"), rows, always=3)
+    console.out.print(shown if changes else "equal content")
+
+
+def rollback(
+    serial: Annotated[
+        int, typer.Argument(metavar="SERIAL", min=0, help="A kept serial; 0 releases the pin.")
+    ],
+    config: ConfigOption = None,
+) -> None:
+    """Have an older serial serve until released, by SERIAL 0.
+
+    The feed is followed on meanwhile, but nothing newer serves, and grace time stands still. Every
+    status says so. It is weighed as any change is: `eir sync accept` may be needed.
+    """
+    settings = load_config(config)
+    keeping = FeedKeeping(Depot(settings.node.depot), REGISTRY, 1)
+    if serial:
+        keeping.depot.open_newest(REGISTRY, serial=serial)
+    keeping.pin(serial or None)
+    told = _reload(settings)
+    what = f"serial {serial} is pinned" if serial else "released: the newest serves"
+    console.out.print(what if told else f"{what}, once a node runs")
+
+
+def _followed(config: ConfigOption) -> tuple[Config, Follow]:
+    settings = load_config(config)
+    if settings.feed is None:
+        raise Refused("feed-none", "no feed is configured: [feed] url, root_key, registry")
+    return settings, settings.feed
+
+
+def _run_here(
+    settings: Config,
+    follow: Follow,
+    depot: Depot,
+    as_json: bool,
+    forced: bool,
+    allow_downgrade: bool,
+) -> SyncOutcome:
+    def beside() -> tuple[Generation | None, Policy]:
+        with contextlib.suppress(Unavailable):
+            return depot.open_newest(OPERATOR).generation, settings.policy
+        return None, settings.policy
+
+    with console.progress_bar("asking the feed", hidden=as_json) as (bar, task):
+        return follow_once(
+            follow,
+            depot,
+            judge=judge_by(lambda: settings.guard, beside, grace_lag=settings.grace.grace_lag),
+            advance=lambda name, done, size: bar.update(
+                task, description=name[:24], completed=done, total=size
+            ),
+            forced=forced,
+            allow_downgrade=allow_downgrade,
+        )
+
+
+def _run_there(settings: Config, keeping: FeedKeeping) -> SyncOutcome:
+    """Have the running node ask, and wait for what comes of it."""
+    before = _last_run(keeping)
+    keeping.attach()
+    _reload(settings)
+    until = time.monotonic() + _PATIENCE_S
+    while (last := _last_run(keeping)) is None or last == before:
+        if time.monotonic() > until:
+            raise Unavailable("the node's run has not ended yet: see `eir sync status`")
+        time.sleep(0.05)
+    return _outcome_of(json.loads(last)[1])
+
+
+def _last_run(keeping: FeedKeeping) -> str | None:
+    raw = keeping.depot.note(REGISTRY, STATUS)
+    return json.dumps(json.loads(raw)["outcomes"][-1]) if raw else None
+
+
+def _reload(settings: Config) -> bool:
+    """Whether a running node was told. Raises Refused where it goes on with the old."""
+    try:
+        with NodeClient(f"unix:{settings.admin.socket}") as node:
+            node.reload(timeout=_PATIENCE_S)
+    except Unavailable:
+        return False
+    return True
+
+
+def _document(outcome: SyncOutcome) -> dict[str, object]:
+    return {
+        "kind": outcome.kind,
+        "reason": outcome.reason,
+        "session": outcome.session,
+        "from": outcome.from_serial,
+        "to": outcome.to_serial,
+        "counts": dict(outcome.counts),
+        "bytes": outcome.fetched_bytes,
+        "seconds": round(outcome.seconds, 3),
+        "detail": outcome.detail,
+        "alarm": outcome.alarm,
+    }
+
+
+def _status_of(keeping: FeedKeeping) -> dict[str, object]:
+    memory, reached = keeping.memory(), keeping.reached()
+    raw = keeping.depot.note(REGISTRY, STATUS)
+    running = json.loads(raw) if raw else {"stale": False, "outcomes": [], "next": 0}
+    highest = memory.highest
+    return {
+        "session": reached[0] if reached else "",
+        "serial": reached[1] if reached else 0,
+        "head_serial": highest.serial if highest else 0,
+        "head_made_at": highest.made_at if highest else 0,
+        "stale": running["stale"],
+        "pinned": keeping.pinned() or 0,
+        "detached": keeping.detached(),
+        "waiting": memory.figures,
+        "next": running["next"],
+        "outcomes": [{"at": at, **fields} for at, fields in running["outcomes"]],
+    }
+
+
+def _print_status(told: dict[str, object]) -> None:
+    made_at = int(str(told["head_made_at"]))
+    rows = console.table("", "")
+    rows.add_row("serial", f"{told['serial']} of {told['head_serial']}, session {told['session']}")
+    if made_at:
+        rows.add_row("head", f"{utc(made_at)}, {int(time.time()) - made_at} s old")
+    if told["stale"]:
+        rows.add_row("stale", "no good head for too long")
+    if told["pinned"]:
+        rows.add_row("pinned", f"to serial {told['pinned']}, until `eir rollback 0`")
+    if told["detached"]:
+        rows.add_row("detached", "by `eir load --detach-feed`, until `eir sync run`")
+    if told["waiting"]:
+        rows.add_row("waiting", f"{told['waiting']}; `eir sync accept` lets it through")
+    console.out.print(rows)
+    for each in cast("list[dict[str, Any]]", told["outcomes"]):
+        line = _outcome_of({k: v for k, v in each.items() if k != "at"}).line()
+        console.out.print(f"{utc(each['at'])}  {line}", markup=False)
+
+
+def _outcome_of(fields: dict[str, Any]) -> SyncOutcome:
+    return SyncOutcome(**{**fields, "counts": tuple(map(tuple, fields["counts"]))})

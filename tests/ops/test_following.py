@@ -1,0 +1,191 @@
+"""A node that follows a feed in a folder: what is published arrives, and people have a say."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from eir.feed.envelope import SecretKey
+from eir.feed.head import KEYS_NAME
+from eir.feed.keys import Keys, key_text, seal_keys
+from eir.feed.publish import Habits, Published, Publisher
+from eir.feed.site import FolderSite
+from tests.core.contents import Listed, generation_of
+from tests.ops.conftest import PATIENCE_S, Node, Ran, run, serving, write_config
+
+pytest.importorskip("obstore")
+
+ROOT, KEY = SecretKey(b"r" * 32), SecretKey(b"k" * 32)
+FIRST = 35_999_900_000_000
+
+
+class Feed:
+    """A registry's feed: its white list of so many devices, of which some are stolen."""
+
+    def __init__(self, folder: Path) -> None:
+        self.site = FolderSite(folder)
+        self.now = int(time.time()) - 100
+        keys = Keys(1, (KEY.public,), self.now - 100, self.now + 10**8)
+        self.site.swap(KEYS_NAME, seal_keys(keys, ROOT), was=None)
+        desk = folder.parent / "desk"
+        desk.mkdir()
+        self.publisher = Publisher(self.site, KEY, desk, Habits())
+
+    def publish(self, count: int, stolen: Sequence[int] = ()) -> Published:
+        self.now += 1
+        white = frozenset((FIRST + n,) for n in range(0, 2 * count, 2))
+        black = frozenset((FIRST + 2 * n,) for n in stolen)
+        content = generation_of({"white": Listed(white), "black.stolen": Listed(black)})
+        edition = self.publisher.look([ROOT.public], now=self.now)
+        return self.publisher.publish(content, edition, now=self.now)
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Feed:
+    feed = Feed(tmp_path / "feed")
+    feed.publish(5_000)
+    return feed
+
+
+@pytest.fixture
+def config(tmp_path: Path, feed: Feed) -> Path:
+    more = (
+        f'\n[feed]\nurl = "../feed"\nroot_key = "{key_text(ROOT.public, "root")}"\n'
+        'registry = "test"\nevery = 1\n[workers]\ncount = 1\n[guard]\nmax_newly_refused = 10\n'
+    )
+    return write_config(tmp_path / "node", more)
+
+
+@pytest.fixture
+def node(config: Path) -> Iterator[Node]:
+    with serving(config.parent) as node:
+        node.wait_for("sync: snapshot [first-load]")
+        yield node
+
+
+def status(config: Path) -> dict[str, object]:
+    return run("sync", "status", "--config", config, "--json").document
+
+
+def served(config: Path) -> int:
+    told = run("status", "--config", config, "--json").document
+    (generation,) = told["generations"]  # type: ignore[misc]
+    return int(generation["origin"]["serial"])
+
+
+def sync(config: Path, *words: str) -> Ran:
+    return run("sync", "run", *words, "--config", config, "--json")
+
+
+def test_what_is_published_is_answered(node: Node, feed: Feed, config: Path) -> None:
+    feed.publish(5_000, stolen=[1])
+    node.wait_for("sync: deltas [deltas]")
+    told = run("check", f"{FIRST + 2}", "--config", config, "--json").document
+    assert (told["status"], told["reason"]) == ("BLACKLISTED", "stolen")
+    told = run("check", f"{FIRST}", "--config", config, "--json").document
+    assert told["reason"] == "not-activated"
+    assert served(config) == 2
+
+
+def test_many_deltas_reach_the_workers_one_by_one(node: Node, feed: Feed, config: Path) -> None:
+    for number in range(1, 6):
+        feed.publish(5_000, stolen=range(number))
+        assert sync(config).document["to"] == number + 1
+        told = run("check", f"{FIRST + 2 * (number - 1)}", "--config", config, "--json").document
+        assert told["status"] == "BLACKLISTED"
+
+
+def test_a_restart_serves_base_and_deltas(feed: Feed, config: Path) -> None:
+    assert sync(config).document["reason"] == "first-load"
+    feed.publish(5_000, stolen=[1, 2])
+    assert sync(config).document["kind"] == "deltas"
+    with serving(config.parent):
+        assert served(config) == 2
+        told = run("check", f"{FIRST + 4}", "--config", config, "--json").document
+        assert told["status"] == "BLACKLISTED"
+
+
+def test_too_much_waits_for_a_person(node: Node, feed: Feed, config: Path) -> None:
+    feed.publish(5_000, stolen=range(11))
+    node.wait_for("sync: held [guard]")
+    told = status(config)
+    assert (told["serial"], told["head_serial"]) == (1, 2)
+    assert "11 of 11 devices and pairs newly refused (by reason: stolen 11" in told["waiting"]
+    assert served(config) == 1
+    ran = run("sync", "accept", "--yes", "--config", config)
+    assert ran.code == 0, ran.err
+    assert "stolen 11" in ran.out
+    node.wait_for("sync: deltas [deltas]")
+    assert served(config) == 2
+    assert run("sync", "accept", "--yes", "--config", config).code == 3
+
+
+def test_a_rollback_pins_until_released(node: Node, feed: Feed, config: Path) -> None:
+    feed.publish(5_000, stolen=[1])
+    assert sync(config).document["to"] == 2
+    assert run("rollback", 1, "--config", config).code == 0
+    assert served(config) == 1
+    told = run("status", "--config", config, "--json").document
+    assert any("pinned to serial 1" in alarm for alarm in told["alarms"])
+    feed.publish(5_000, stolen=[1, 2])
+    assert sync(config).document["to"] == 3
+    assert (served(config), status(config)["serial"]) == (1, 3)
+    assert run("rollback", 0, "--config", config).code == 0
+    assert served(config) == 3
+    assert run("rollback", 99, "--config", config).code == 3
+    shown = run("diff", 1, 3, "--config", config, "--json").document
+    assert shown["sections"] == {"black.stolen": {"removed": 0, "added": 2}}
+
+
+def test_lists_are_loaded_only_when_the_feed_is_left(feed: Feed, config: Path) -> None:
+    pytest.importorskip("duckdb")
+    folder = config.parent
+    (folder / "white.csv").write_text("imei\n35999900000000\n")
+    manifest = folder / "lists.toml"
+    manifest.write_text(
+        'feed = "registry"\nregistry = "local"\n'
+        '[[file]]\npath = "white.csv"\nlist = "white"\nformat = "csv"\n'
+    )
+    ran = run("load", manifest, "--config", config)
+    assert ran.code == 3
+    assert "feed-followed" in ran.err
+    assert run("load", manifest, "--detach-feed", "--config", config).code == 0
+    assert status(config)["detached"] is True
+    assert sync(config).document["reason"] in ("first-load", "new-session")
+    assert status(config)["detached"] is False
+
+
+def test_a_policy_that_refuses_more_waits_at_reload(node: Node, config: Path) -> None:
+    strict = '\n[policy.status]\nnot-registered = "BLACKLISTED"\n'
+    config.write_text(config.read_text() + strict)
+    ran = run("reload", "--config", config)
+    assert ran.code == 3
+    assert "not-registered becomes BLACKLISTED" in ran.err
+    told = run("check", "10000000000000", "--config", config, "--json").document
+    assert told["status"] == "GREYLISTED"
+    assert run("sync", "accept", "--yes", "--config", config).code == 0
+    told = run("check", "10000000000000", "--config", config, "--json").document
+    assert told["status"] == "BLACKLISTED"
+
+
+def test_status_without_a_feed_says_so(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "node")
+    ran = run("sync", "status", "--config", config)
+    assert ran.code == 3
+    assert "feed-none" in ran.err
+
+
+def test_a_feed_that_is_gone_makes_what_serves_stale(feed: Feed, config: Path) -> None:
+    config.write_text(config.read_text().replace("every = 1\n", "every = 1\nstale_after = 2\n"))
+    with serving(config.parent) as node:
+        node.wait_for("sync: snapshot [first-load]")
+        until = time.monotonic() + PATIENCE_S
+        while not run("status", "--config", config, "--json").document["stale"]:
+            assert time.monotonic() < until
+        told = json.loads(run("check", f"{FIRST}", "--config", config, "--json").out)
+        assert told["stale"] is True
+        assert told["reason"] == "not-activated"
