@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from eir.core.policy import FIXED_REASONS
 from eir.feed.envelope import SecretKey
 from eir.feed.head import KEYS_NAME
 from eir.feed.keys import Keys, key_text, seal_keys
@@ -21,6 +22,7 @@ pytest.importorskip("obstore")
 
 ROOT, KEY = SecretKey(b"r" * 32), SecretKey(b"k" * 32)
 FIRST = 35_999_900_000_000
+NOT_ACTIVATED = FIXED_REASONS["not-activated"]
 
 
 class Feed:
@@ -85,9 +87,9 @@ def test_what_is_published_is_answered(node: Node, feed: Feed, config: Path) -> 
     feed.publish(5_000, stolen=[1])
     node.wait_for("sync: deltas [deltas]")
     told = run("check", f"{FIRST + 2}", "--config", config, "--json").document
-    assert (told["status"], told["reason"]) == ("BLACKLISTED", "stolen")
+    assert (told["status"], told["reason"]) == ("STATUS_BLACKLISTED", 256)
     told = run("check", f"{FIRST}", "--config", config, "--json").document
-    assert told["reason"] == "not-activated"
+    assert told["reason"] == NOT_ACTIVATED
     assert served(config) == 2
 
 
@@ -96,7 +98,7 @@ def test_many_deltas_reach_the_workers_one_by_one(node: Node, feed: Feed, config
         feed.publish(5_000, stolen=range(number))
         assert sync(config).document["to"] == number + 1
         told = run("check", f"{FIRST + 2 * (number - 1)}", "--config", config, "--json").document
-        assert told["status"] == "BLACKLISTED"
+        assert told["status"] == "STATUS_BLACKLISTED"
 
 
 def test_a_restart_serves_base_and_deltas(feed: Feed, config: Path) -> None:
@@ -106,7 +108,7 @@ def test_a_restart_serves_base_and_deltas(feed: Feed, config: Path) -> None:
     with serving(config.parent):
         assert served(config) == 2
         told = run("check", f"{FIRST + 4}", "--config", config, "--json").document
-        assert told["status"] == "BLACKLISTED"
+        assert told["status"] == "STATUS_BLACKLISTED"
 
 
 def test_too_much_waits_for_a_person(node: Node, feed: Feed, config: Path) -> None:
@@ -155,7 +157,9 @@ def test_lists_are_loaded_only_when_the_feed_is_left(feed: Feed, config: Path) -
     assert "feed-followed" in ran.err
     assert run("load", manifest, "--detach-feed", "--config", config).code == 0
     assert status(config)["detached"] is True
-    assert sync(config).document["reason"] in ("first-load", "new-session")
+    assert sync(config).document["detail"] == "white grows from 1 items to 5,000"
+    assert run("sync", "accept", "--yes", "--config", config).code == 0
+    assert sync(config).document["reason"] == "new-session"
     assert status(config)["detached"] is False
 
 
@@ -166,10 +170,10 @@ def test_a_policy_that_refuses_more_waits_at_reload(node: Node, config: Path) ->
     assert ran.code == 3
     assert "not-registered becomes BLACKLISTED" in ran.err
     told = run("check", "10000000000000", "--config", config, "--json").document
-    assert told["status"] == "GREYLISTED"
+    assert told["status"] == "STATUS_GREYLISTED"
     assert run("sync", "accept", "--yes", "--config", config).code == 0
     told = run("check", "10000000000000", "--config", config, "--json").document
-    assert told["status"] == "BLACKLISTED"
+    assert told["status"] == "STATUS_BLACKLISTED"
 
 
 def test_status_without_a_feed_says_so(tmp_path: Path) -> None:
@@ -188,4 +192,4 @@ def test_a_feed_that_is_gone_makes_what_serves_stale(feed: Feed, config: Path) -
             assert time.monotonic() < until
         told = json.loads(run("check", f"{FIRST}", "--config", config, "--json").out)
         assert told["stale"] is True
-        assert told["reason"] == "not-activated"
+        assert told["reason"] == NOT_ACTIVATED
