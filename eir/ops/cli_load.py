@@ -66,17 +66,7 @@ def load(
     _mind_the_feed(settings, manifest, detach=detach_feed)
     with console.progress_bar("loading", hidden=as_json) as (bar, task):
         outcome = load_into_depot(settings, manifest, bar, task, reports=reports)
-    if not as_json:
-        _print_outcome(outcome)
-    taken_up = False
-    try:
-        taken_up = _reload_node(settings)
-    finally:
-        if as_json:
-            console.print_json(_summary(outcome, taken_up))
-    if not as_json:
-        absent = "no node answers at the admin socket: `eir serve` will serve it"
-        console.out.print("the running node serves it now" if taken_up else absent)
+    _hand_over(settings, outcome, as_json=as_json)
 
 
 def sample(
@@ -117,6 +107,21 @@ def sample(
         return
     console.out.print(f"registry: eir load {facts.registry_manifest}", markup=False)
     console.out.print(f"operator: eir load {facts.operator_manifest}", markup=False)
+
+
+def _hand_over(settings: Config, outcome: LoadOutcome, *, as_json: bool) -> None:
+    """Have a running node take the load up, and tell of both."""
+    if not as_json:
+        _print_outcome(outcome)
+    taken_up = False
+    try:
+        taken_up = _reload_node(settings)
+    finally:
+        if as_json:
+            console.print_json(_summary(outcome, taken_up))
+    if not as_json:
+        absent = "no node answers at the admin socket: `eir serve` will serve it"
+        console.out.print("the running node serves it now" if taken_up else absent)
 
 
 def _mind_the_feed(settings: Config, manifest: Path, *, detach: bool) -> None:

@@ -186,7 +186,7 @@ class Keeper:
     async def _take_up(self, config: Config, *, weighed: bool = False) -> None:
         """Open what shall serve, unless it does already, weigh it, and have everybody swap.
 
-        Raises Refused ``guard`` where a person has to accept it first.
+        Raises Refused ``guard-held`` where a person has to accept it first.
         """
         before = self._taken
         taken, serving = await asyncio.to_thread(self._build, config)

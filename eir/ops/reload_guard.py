@@ -24,7 +24,7 @@ _WAITING, _ACCEPTED = "waiting", "accepted"
 def weigh(
     depot: Depot, bounds: GuardLimits, old: Serving | None, new: Serving, *, now: int
 ) -> None:
-    """Let a change pass, or note it as waiting and raise Refused ``guard`` with its figures.
+    """Let a change pass, or note it as waiting and raise Refused ``guard-held`` with its figures.
 
     ``old``: what serves, None where nothing does.
     """
@@ -40,7 +40,7 @@ def weigh(
     if text:
         note = json.dumps({"change": key.decode(), "figures": text}).encode()
         depot.write_note(NODE, _WAITING, note)
-        raise Refused("guard", f"{text}. Look, then: eir sync accept")
+        raise Refused("guard-held", f"{text}. Look, then: eir sync accept")
     if depot.note(NODE, _WAITING):
         depot.write_note(NODE, _WAITING, b"")
 
