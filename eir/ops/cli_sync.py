@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -257,11 +257,14 @@ def _document(outcome: SyncOutcome) -> dict[str, object]:
     }
 
 
-def _status_of(keeping: FeedKeeping) -> dict[str, object]:
+def _status_of(keeping: FeedKeeping) -> dict[str, Any]:
     memory, reached = keeping.memory(), keeping.reached()
     raw = keeping.depot.note(REGISTRY, STATUS)
-    running = json.loads(raw) if raw else {"stale": False, "outcomes": [], "next": 0}
-    highest = memory.highest
+    running: dict[str, Any] = (
+        json.loads(raw) if raw else {"stale": False, "outcomes": [], "next": 0}
+    )
+    highest, reload = memory.highest, reload_guard.waiting(keeping.depot)
+    figures = [memory.figures, reload[1] if reload else ""]
     return {
         "session": reached[0] if reached else "",
         "serial": reached[1] if reached else 0,
@@ -270,14 +273,14 @@ def _status_of(keeping: FeedKeeping) -> dict[str, object]:
         "stale": running["stale"],
         "pinned": keeping.pinned() or 0,
         "detached": keeping.detached(),
-        "waiting": memory.figures,
+        "waiting": "; ".join(filter(None, figures)),
         "next": running["next"],
         "outcomes": [{"at": at, **fields} for at, fields in running["outcomes"]],
     }
 
 
-def _print_status(told: dict[str, object]) -> None:
-    made_at = int(str(told["head_made_at"]))
+def _print_status(told: dict[str, Any]) -> None:
+    made_at = told["head_made_at"]
     rows = console.table("", "")
     rows.add_row("serial", f"{told['serial']} of {told['head_serial']}, session {told['session']}")
     if made_at:
@@ -291,7 +294,7 @@ def _print_status(told: dict[str, object]) -> None:
     if told["waiting"]:
         rows.add_row("waiting", f"{told['waiting']}; `eir sync accept` lets it through")
     console.out.print(rows)
-    for each in cast("list[dict[str, Any]]", told["outcomes"]):
+    for each in told["outcomes"]:
         line = _outcome_of({k: v for k, v in each.items() if k != "at"}).line()
         console.out.print(f"{utc(each['at'])}  {line}", markup=False)
 

@@ -24,7 +24,7 @@ from eir.core.delta import between
 from eir.core.generation import REGISTRY, Generation
 from eir.core.policy import Policy
 from eir.core.tables import Tables
-from eir.errors import Corrupt, Unavailable
+from eir.errors import Corrupt, EirError, Unavailable
 from eir.ops.follow import Follow
 from eir.ops.keeping import FeedKeeping
 from eir.serve.guard import GuardLimits, objection
@@ -98,10 +98,16 @@ class Following:
             outcome, self._reached = await asyncio.to_thread(run, gate, self._reached)
             self._note(outcome)
             if (self._renewed, self.stale) != served:
-                await self._serve()
+                await self._serve_anew()
             wait = next_wait_s(self._follow.pace, failures=self._failures, chance=_CHANCE.random())
             self._write_status(wait)
             await self._wait(wait)
+
+    async def _serve_anew(self) -> None:
+        try:
+            await self._serve()
+        except (EirError, OSError) as error:
+            _log.error("what the feed says can't be served, the old goes on: %s", error)
 
     def wake(self) -> None:
         """Ask now, and weigh a held change anew."""
