@@ -29,7 +29,7 @@ from eir.store.depot import Depot
 from eir.sync.outcome import SyncOutcome
 
 app = typer.Typer(
-    help="""Follow the registry's feed: ask it now, see how it goes, let a held change through.
+    help="""Follow the registry's feed: ask now, see how it goes, accept.
 
 \b
 Examples:
