@@ -271,7 +271,7 @@ class Keeper:
         except Unavailable:
             return None
         except Corrupt as error:
-            if served is None:
+            if served is None and self._following is None:
                 raise Refused(
                     "depot-damaged", f"{error}: load the lists again", where=str(self._depot.folder)
                 ) from error

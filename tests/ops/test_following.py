@@ -193,3 +193,14 @@ def test_a_feed_that_is_gone_makes_what_serves_stale(feed: Feed, config: Path) -
         told = json.loads(run("check", f"{FIRST}", "--config", config, "--json").out)
         assert told["stale"] is True
         assert told["reason"] == NOT_ACTIVATED
+
+
+def test_a_depot_that_was_damaged_is_healed_by_the_feed(feed: Feed, config: Path) -> None:
+    assert sync(config).document["reason"] == "first-load"
+    (snapshot,) = (config.parent / "depot" / "snapshots").iterdir()
+    snapshot.chmod(0o600)
+    raw = snapshot.read_bytes()
+    snapshot.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    with serving(config.parent) as node:
+        node.wait_for("sync: snapshot [first-load]")
+        assert served(config) == 1
