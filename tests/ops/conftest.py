@@ -103,8 +103,8 @@ def serving(folder: Path) -> Iterator[Node]:
         node.wait_for("answering on")
         yield node
     finally:
-        node.process.kill()
-        node.process.communicate(timeout=PATIENCE_S)
+        if node.process.poll() is None:  # killed, it would leave its workers behind
+            node.stop()
 
 
 @pytest.fixture(scope="session")
