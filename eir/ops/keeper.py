@@ -14,9 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
@@ -41,6 +44,7 @@ from eir.store.depot import Depot, Opened
 
 _log = logging.getLogger(__name__)
 
+_NICE_BESIDE_ANSWERS = 10
 _FIXED_AT_START = ("node", "workers", "metrics", "grpc", "s13", "n5g", "admin")
 
 
@@ -176,7 +180,9 @@ class Keeper:
     async def _take_up(self, config: Config) -> None:
         """Open the newest generations, unless they serve already, and have everybody swap."""
         before = self._taken
-        taken, serving = await asyncio.to_thread(self._build, config)
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, "verify", initializer=_yield_to_workers) as aside:
+            taken, serving = await loop.run_in_executor(aside, self._build, config)
         self._taken = taken
         if serving is not None:
             await self._crew.hand_over(self._order(serving, config), serving.tables)
@@ -281,6 +287,11 @@ def _report_reload(task: asyncio.Task[Sequence[str]]) -> None:
 def _generations(serving: Serving) -> list[Generation]:
     feeds = (serving.tables.registry, serving.tables.operator)
     return [feed for feed in feeds if feed is not None]
+
+
+def _yield_to_workers() -> None:
+    """Whoever answers goes before this thread, which verifies what nobody waits for."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE_BESIDE_ANSWERS)
 
 
 def _handed(opened: Opened) -> HandedFeed:
