@@ -20,6 +20,7 @@ from typing import Final
 import grpc
 import grpc.aio
 
+from eir import limits
 from eir.errors import Refused
 
 _UNIX: Final = "unix:"
@@ -95,7 +96,8 @@ def tls_of(cert: Path | None, key: Path | None, client_ca: Path | None) -> TlsCr
 def new_server(*, max_message_bytes: int, max_calls: int, share_port: bool) -> grpc.aio.Server:
     """A server that does not listen yet.
 
-    Keepalive frees within two minutes what a vanished client holds.
+    Keepalive frees within two minutes what a vanished client holds. Calls that wait to be taken up
+    are bounded: from half the bound on some are shed, beyond it all, with CANCELLED.
     """
     options = [
         ("grpc.max_receive_message_length", max_message_bytes),
@@ -104,6 +106,8 @@ def new_server(*, max_message_bytes: int, max_calls: int, share_port: bool) -> g
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.server.max_pending_requests", limits.MAX_GRPC_WAITING_CALLS // 2),
+        ("grpc.server.max_pending_requests_hard_limit", limits.MAX_GRPC_WAITING_CALLS),
     ]
     return grpc.aio.server(options=options, maximum_concurrent_rpcs=max_calls)
 

@@ -353,7 +353,7 @@ def pause_before(quick_ends: int) -> float:
     """Seconds to wait before a worker's next start, after so many quick ends in a row."""
     if quick_ends < 2:
         return 0.0
-    return min(0.1 * 2 ** min(quick_ends - 2, 10), _LONGEST_PAUSE_SECONDS)
+    return min(0.1 * 2.0 ** min(quick_ends - 2, 10), _LONGEST_PAUSE_SECONDS)
 
 
 def memory_of(pid: int) -> tuple[int, int]:

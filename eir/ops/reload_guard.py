@@ -21,9 +21,7 @@ NODE: Final = "node"
 _WAITING, _ACCEPTED = "waiting", "accepted"
 
 
-def weigh(
-    depot: Depot, bounds: GuardLimits, old: Serving | None, new: Serving, *, now: int
-) -> None:
+def weigh(depot: Depot, bounds: GuardLimits, old: Serving | None, new: Serving, now: int) -> None:
     """Let a change pass, or note it as waiting and raise Refused ``guard-held`` with its figures.
 
     ``old``: what serves, None where nothing does.

@@ -5,7 +5,8 @@
        a further order: the same beside the answering, then one reference is swapped,
        the answer is sent, and the old pages are given back
                                                                      │
-    keeper gone ─▶ goes on answering; marked stale after a while     │
+    keeper gone ─▶ goes on answering; marked stale after a while;    │
+                   drains when the depot is gone too                 │
     SIGTERM ─▶ doors drain and close ◀───────────────────────────────┘
 
 Builds and hashes nothing: the keeper has verified what it hands over. Knows neither where
@@ -126,10 +127,10 @@ class Worker:
         stopping = asyncio.create_task(stopped.wait())
         await asyncio.wait((obeying, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        if self._doors is not None and stopped.is_set():
-            await self._doors.stop()
         if obeying.done():
             obeying.result()
+        if self._doors is not None:
+            await self._doors.stop()
 
     def _hear(self) -> None:
         heard = receive(self._keeper)
@@ -156,12 +157,17 @@ class Worker:
             if self._doors is None:
                 return
         if self._doors is not None:
-            _log.error("the keeper is gone: answering goes on with what serves")
+            await self._orphaned()
+
+    async def _orphaned(self) -> None:
+        """Go on answering; return when no keeper could ever send this worker home."""
+        _log.error("the keeper is gone: answering goes on with what serves")
+        while self._counted is not None and self._counted.path.exists():
             await asyncio.sleep(self._stale_after_seconds)
-            if self._holder.ready:
+            if self._holder.ready and not self._holder.current().stale:
                 self._holder.swap(replace(self._holder.current(), stale=True))
                 _log.error("every answer is marked stale: no keeper for too long")
-            await asyncio.Event().wait()
+        _log.error("the depot is gone, and so is whom to answer for: draining")
 
     def _answer(self, answer: WorkerAnswer) -> None:
         try:

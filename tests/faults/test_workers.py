@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -105,14 +106,16 @@ def test_another_nodes_port_is_not_joined(new_node, tmp_path, publish_serial):
 
 def test_a_drain_finishes_what_has_begun_and_leaves_nothing_behind(new_node, press):
     node = new_node()
-    status = node.status()
+    handles = [os.pidfd_open(worker.pid) for worker in node.status().workers]
     with press(node) as load:
         node.keeper.send_signal(signal.SIGTERM)
         assert node.keeper.wait(60) == 0
         load.until(lambda: True)
     assert all(load.lost)
     assert not node.workers()
-    assert not any(os.path.exists(f"/proc/{w.pid}") for w in status.workers)
+    for handle in handles:
+        assert select.select([handle], [], [], 60)[0], "it has not ended"
+        os.close(handle)
     assert not (node.depot.folder / "admin.sock").exists()
     assert not (node.folder / "grpc.sock").exists()
     assert list(node.depot.workers.iterdir()) == []

@@ -103,7 +103,7 @@ def serving(folder: Path) -> Iterator[Node]:
         node.wait_for("answering on")
         yield node
     finally:
-        if node.process.poll() is None:
+        if node.process.poll() is None:  # killed, it would leave its workers behind
             node.stop()
 
 

@@ -205,6 +205,15 @@ async def test_without_its_keeper_it_goes_on_and_turns_stale(bench):
     assert not bench.running.done()
 
 
+async def test_without_keeper_and_depot_nobody_could_send_it_home(bench):
+    bench.tell(ServeOrder(1, (bench.feed(1, {"white": 0}),), Policy()))
+    answer = await bench.answer()
+    bench.keeper.close()
+    (bench.counters / answer.counters).unlink()
+    await asyncio.wait_for(bench.running, 60)
+    assert bench.doors.stopped
+
+
 async def test_without_keeper_or_doors_there_is_nothing_to_live_for(bench):
     bench.keeper.close()
     await asyncio.wait_for(bench.running, 60)
