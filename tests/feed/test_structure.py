@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgpack
 import numpy as np
+import pyroaring
 import pytest
 
 from eir.core import imeiset
@@ -157,6 +158,46 @@ def without(name: str, part: str) -> Change:
     return change
 
 
+def other_bytes(name: str, octets: bytes, items: int) -> Change:
+    """Roaring bytes of any maker, in a section that counts them right."""
+
+    def change(patient: Patient) -> None:
+        patient[name].items = items
+        patient[name].put("keys", octets)
+
+    return change
+
+
+def runs(card: int, *pairs: tuple[int, int], flags: int = 1) -> bytes:
+    """One bucket, one container of runs (start, length - 1), which claims to hold ``card`` keys."""
+    head = struct.pack("<QIIBHH", 1, 0, 12347, flags, 0, card - 1)
+    return head + struct.pack(f"<{1 + 2 * len(pairs)}H", len(pairs), *(n for p in pairs for n in p))
+
+
+def uncompacted(*values: int) -> bytes:
+    return bytes(pyroaring.BitMap64(values, optimize=False).serialize())
+
+
+OWN = "black.own-words"
+RUNS = [
+    Attack("a run beyond its container", OWN, other_bytes(OWN, runs(100, (65500, 99)), 100)),
+    Attack("runs that hold less than they claim", OWN, other_bytes(OWN, runs(101, (1, 99)), 101)),
+    Attack("runs that hold more than they claim", OWN, other_bytes(OWN, runs(99, (1, 99)), 99)),
+    Attack("runs that touch", OWN, other_bytes(OWN, runs(100, (1, 49), (51, 49)), 100)),
+    Attack("runs that overlap", OWN, other_bytes(OWN, runs(100, (1, 49), (50, 49)), 100)),
+    Attack("runs out of order", OWN, other_bytes(OWN, runs(100, (100, 49), (1, 49)), 100)),
+    Attack("no runs in a container of runs", OWN, other_bytes(OWN, runs(100), 100)),
+    Attack("runs that take more than an array", OWN, other_bytes(OWN, runs(2, (1, 1)), 2)),
+    Attack("flags of containers that there are not", OWN,
+           other_bytes(OWN, runs(100, (1, 99), flags=3), 100)),
+    Attack("no flag on the only container", OWN,
+           other_bytes(OWN, runs(100, (1, 99), flags=0), 100)),
+    Attack("an array that runs would shorten", OWN,
+           other_bytes(OWN, uncompacted(*range(1, 100)), 99)),
+    Attack("a bitset that runs would shorten", OWN,
+           other_bytes(OWN, uncompacted(*range(1, 9000)), 8999)),
+]  # fmt: skip
+
 LISTS = [
     Attack("more buckets than bytes", "white", word("white", "keys", 0, 1 << 60, size=8)),
     Attack("buckets below zero", "white", word("white", "keys", 0, (1 << 64) - 1, size=8)),
@@ -251,6 +292,7 @@ DEADLINES = [
     Attack("starts that go back", "grey", word("grey", "starts", 8, 0)),
     Attack("a key without rows", "grey", word("grey", "starts", 4, 0)),
     Attack("rows beyond the end", "grey", word("grey", "starts", -4, 1 << 31)),
+    Attack("one row beyond the end", "grey", word("grey", "starts", -4, 5)),
     Attack("rows that nobody has", "grey", word("grey", "starts", -4, 3)),
     Attack("a start less than keys", "grey", shorter("grey", "starts", 4)),
     Attack("numbers out of order", "grey", swapped("grey", "numbers", 8, 1, 2)),
@@ -353,7 +395,7 @@ UNIONS = [
     Attack("a union that misses a range", BLACK_UNION, whole(BLACK_UNION, "ranges", b"")),
 ]  # fmt: skip
 
-ATTACKS = [*LISTS, *INDEXES, *PAIRS, *DEADLINES, *ORDERS, *HEADERS, *UNIONS]
+ATTACKS = [*RUNS, *LISTS, *INDEXES, *PAIRS, *DEADLINES, *ORDERS, *HEADERS, *UNIONS]
 
 
 def refused(octets: bytes, path: Path) -> Corrupt:
@@ -399,6 +441,12 @@ def test_a_union_with_another_key_of_the_same_count_is_found(tmp_path: Path) -> 
     corrupt = refused(sew(patient), tmp_path / "bad")
     assert corrupt.section == BLACK_UNION
     assert "not the union" in corrupt.detail
+
+
+def test_runs_as_the_attacks_make_them_are_read_where_they_are_right(tmp_path: Path) -> None:
+    """So that what refuses the attacks on runs is the one thing that is wrong in each."""
+    good = imeiset.build([small.span(1, 100), small.array(500, 501, 502, 503)])
+    assert runs(104, (1, 99), (500, 3)) == good.data.tobytes()
 
 
 MISPLACED: list[tuple[str, Callable[[list[list[object]]], None]]] = [
