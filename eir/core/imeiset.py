@@ -245,36 +245,46 @@ def _decode(address, containers, cards, first, last, keys):
         held = np.int64(meta >> np.uint64(46))
         begin = at
         if kind == _ARRAY:
-            previous = np.int64(-1)
-            runs = np.int64(0)
-            for i in range(held):
-                low = load16(body + 2 * i)
-                if low <= previous:
-                    return np.int64(-1)
-                runs += np.int64(low != previous + 1 or i == 0)
-                previous = low
-                keys[at] = base | np.uint64(low)
-                at += 1
-            if 2 + 4 * runs < 2 * held:
-                return np.int64(-1)
+            at = _decode_array(body, base, held, keys, at)
         elif kind == _RUN:
-            end = np.int64(-2)
-            for i in range(held):
-                start = load16(body + 4 * i)
-                if start <= end + 1:
-                    return np.int64(-1)
-                end = start + load16(body + 4 * i + 2)
-                if end > 65535 or at - begin + end - start + 1 > cards[c]:
-                    return np.int64(-1)
-                for low in range(start, end + 1):
-                    keys[at] = base | np.uint64(low)
-                    at += 1
+            at = _decode_runs(body, base, held, cards[c], keys, at)
         else:
             at = _decode_bitset(body, base, cards[c], keys, at)
-            if at < 0:
-                return np.int64(-1)
-        if at - begin != cards[c]:
+        if at < 0 or at - begin != cards[c]:
             return np.int64(-1)
+    return at
+
+
+@compiled
+def _decode_array(body, base, held, keys, at):
+    """One array container; the next place in ``keys``, or -1."""
+    previous = np.int64(-1)
+    runs = np.int64(0)
+    for i in range(held):
+        low = load16(body + 2 * i)
+        if low <= previous:
+            return np.int64(-1)
+        runs += np.int64(low != previous + 1 or i == 0)
+        previous = low
+        keys[at + i] = base | np.uint64(low)
+    return at + held if 2 + 4 * runs >= 2 * held else np.int64(-1)
+
+
+@compiled
+def _decode_runs(body, base, held, card, keys, at):
+    """One run container; the next place in ``keys``, or -1."""
+    begin = at
+    end = np.int64(-2)
+    for i in range(held):
+        start = load16(body + 4 * i)
+        if start <= end + 1:
+            return np.int64(-1)
+        end = start + load16(body + 4 * i + 2)
+        if end > 65535 or at - begin + end - start + 1 > card:
+            return np.int64(-1)
+        for low in range(start, end + 1):
+            keys[at] = base | np.uint64(low)
+            at += 1
     return at
 
 

@@ -61,7 +61,7 @@ class RankIndex:
             if end - rank > 65536 * (last - first):
                 raise Corrupt("index", "a container holds too many keys")
             keys = np.empty(end - rank, np.uint64)
-            offset = _decode(self.containers, self.data, first, last, rank, offset, keys)
+            offset = _decode(self.containers, self.data, first, last, offset, keys)
             if offset < 0:
                 raise Corrupt("index", "a container is not in canonical form")
             yield rank, keys
@@ -204,8 +204,8 @@ def _fill(keys, containers, offset, data):
 
 
 @compiled
-def _decode(containers, data, first, last, rank, offset, keys):
-    """Keys of containers first…last-1, all of them checked; where the data go on, or -1."""
+def _decode(containers, data, first, last, offset, keys):
+    """Keys of containers first…last-1, each checked but for its rank; where data go on, or -1."""
     at = np.int64(0)
     for c in range(first, last):
         number = containers[c, 0]
@@ -223,7 +223,6 @@ def _decode(containers, data, first, last, rank, offset, keys):
             or highest - lowest + 1 < card
             or number >> np.uint64(48) != np.uint64(0)
             or (c > 0 and number <= containers[c - 1, 0])
-            or containers[c, 1] != np.uint64(rank + at)
             or containers[c, 3] != np.uint64(offset)
             or offset + size > len(data)
             or at + card > len(keys)
@@ -238,10 +237,11 @@ def _decode(containers, data, first, last, rank, offset, keys):
             done = _decode_lows(body, size, card, base, keys, at)
         else:
             done = _decode_lines(body, size, card, base | np.uint64(lowest), keys, at)
-        ends = keys[at] == base | np.uint64(lowest) and keys[at + card - 1] == base | np.uint64(
-            highest
-        )
-        if not (done and ends):
+        if (
+            not done
+            or keys[at] & np.uint64(0xFFFF) != np.uint64(lowest)
+            or keys[at + card - 1] & np.uint64(0xFFFF) != np.uint64(highest)
+        ):
             return np.int64(-1)
         at += card
         offset += size

@@ -122,11 +122,9 @@ class SnapshotWriter:
             raise Refused("section-twice", f"{section.name} was added before")
         if section.name.startswith(BLACK) and not _id_fits(section.reason_id):
             raise Refused("reason-id", f"{section.name}: {section.reason_id} is no reason's id")
-        for other in self._sections.values():
-            if section.reason_id and other.reason_id == section.reason_id:
-                raise Refused(
-                    "reason-id", f"{section.name} and {other.name} have the id {other.reason_id}"
-                )
+        same = [s.name for s in self._sections.values() if s.reason_id == section.reason_id]
+        if section.reason_id and same:
+            raise Refused("reason-id", f"{same[0]} and {section.name}: {section.reason_id} is both")
         self._sections[section.name] = sections.without_overlay(section)
         return section.items
 
@@ -204,9 +202,7 @@ def _verify_content(generation: Generation) -> None:
     for name, section in generation.sections.items():
         try:
             digest = of_section(section)
-        except Corrupt as error:
-            raise Corrupt(name, f"{error.section}: {error.detail}") from error
-        except ValueError as error:
+        except (Corrupt, ValueError) as error:
             raise Corrupt(name, str(error)) from error
         if name != BLACK_UNION:
             total += digest

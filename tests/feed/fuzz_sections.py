@@ -60,6 +60,7 @@ def samples() -> list[Sample]:
     rows = small.BINDINGS
     grey = np.array(small.GREY, np.uint64)
     spread = small.joined(*(small.span(n << 16, 3 + n % 5, 1 + n % 3) for n in range(1, 30)))
+    lines = small.joined(small.span(7, 496), small.span(1 << 16, 992), small.span(1 << 17, 497))
     blocks = np.array([[5, 9], [20, 20], [10**6, 10**7]], np.uint64)
     return [
         sample(LIST, imeiset.build([small.WHITE])),
@@ -68,6 +69,8 @@ def samples() -> list[Sample]:
         sample(LIST, imeiset.build([spread])),
         sample(PAIRS, pairtable.build([(rows[:, 0].copy(), rows[:, 1].copy())], io.BytesIO())),
         sample(PAIRS, pairtable.build([(spread, spread + np.uint64(7))], io.BytesIO())),
+        sample(PAIRS, pairtable.of_rows(lines, lines)),
+        sample(PAIRS, pairtable.of_rows(lines[:496], lines[:496])),
         sample(
             DEADLINES,
             deadlines.build([(grey[:, 0].copy(), grey[:, 1].copy(), grey[:, 2].astype(np.int64))]),
@@ -137,7 +140,8 @@ def probe(section: Section, rng: random.Random) -> None:
     told: dict[int, dict[int, int]] = {}
     for row in rows.tolist():
         told.setdefault(row[0], {})[row[1] if len(row) > 1 else 0] = row[-1]
-    some = rng.sample(sorted(told), min(MOST_PROBES, len(told)))
+    some = {*rng.sample(sorted(told), min(MOST_PROBES, len(told))), *sorted(told)[:1]}
+    some |= {*sorted(told)[-1:]}
     for key in {near for at in some for near in (at - 1, at, at + 1, at ^ 0xFFFF, at ^ 1 << 16)}:
         PROBES[section.name](desc, np.uint64(max(key, 0)), told.get(max(key, 0), {}), section)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgpack
 import numpy as np
+import pyroaring
 import pytest
 
 from eir.core import imeiset
@@ -24,9 +25,23 @@ from eir.errors import Corrupt
 from eir.feed.codec import open_snapshot
 from eir.feed.digest import encode_order
 from tests.feed import small
+from tests.feed.incisions import (
+    Change,
+    entry,
+    header,
+    longer,
+    parts_swapped,
+    repeated,
+    runs,
+    shorter,
+    swapped,
+    unread_part,
+    whole,
+    without,
+    word,
+)
 from tests.feed.surgery import Cut, Patient, dissect, enclose, sew
 
-Change = Callable[[Patient], object]
 INFINITE = struct.pack("<I", 0x7FFF_FFFF)
 
 
@@ -36,42 +51,6 @@ class Attack:
     blamed: str
     change: Change
     feed: str = REGISTRY
-
-
-def word(name: str, part: str, at: int, value: int, *, size: int = 4) -> Change:
-    """Put a little-endian number at a place of a part; a negative place counts from the end."""
-
-    def change(patient: Patient) -> None:
-        octets = bytearray(patient[name].part(part))
-        start = at if at >= 0 else len(octets) + at
-        octets[start : start + size] = value.to_bytes(size, "little")
-        patient[name].put(part, bytes(octets))
-
-    return change
-
-
-def whole(name: str, part: str, octets: bytes) -> Change:
-    return lambda patient: patient[name].put(part, octets)
-
-
-def shorter(name: str, part: str, by: int) -> Change:
-    return lambda patient: patient[name].put(part, patient[name].part(part)[:-by])
-
-
-def longer(name: str, part: str, octets: bytes) -> Change:
-    return lambda patient: patient[name].put(part, patient[name].part(part) + octets)
-
-
-def entry(name: str, /, **fields: object) -> Change:
-    def change(patient: Patient) -> None:
-        for field, value in fields.items():
-            setattr(patient[name], field, value)
-
-    return change
-
-
-def header(**fields: object) -> Change:
-    return lambda patient: patient.fields.update(fields)
 
 
 def roaring(name: str, *values: int) -> Change:
@@ -88,22 +67,6 @@ def ranges(*rows: tuple[int, int]) -> Change:
         cut.put("ranges", octets)
 
     return change
-
-
-def swapped(name: str, part: str, size: int, one: int, other: int) -> Change:
-    """Two entries of a part change places."""
-
-    def change(patient: Patient) -> None:
-        octets = patient[name].part(part)
-        rows = [octets[i : i + size] for i in range(0, len(octets), size)]
-        rows[one], rows[other] = rows[other], rows[one]
-        patient[name].put(part, b"".join(rows))
-
-    return change
-
-
-def repeated(name: str) -> Change:
-    return lambda patient: patient.cuts.insert(patient.cuts.index(patient[name]), patient[name])
 
 
 def as_if(name: str, other: str) -> Change:
@@ -141,21 +104,39 @@ def union_first(patient: Patient) -> None:
     patient.cuts.insert(0, patient.drop(BLACK_UNION))
 
 
-def unread_part(name: str) -> Change:
-    """A part named twice: the reader would see the last, and the first be bytes nobody reads."""
-    return lambda patient: patient[name].parts.insert(0, patient[name].parts[0])
+def other_bytes(name: str, octets: bytes, items: int) -> Change:
+    """Roaring bytes of any maker, in a section that counts them right."""
 
-
-def parts_swapped(name: str) -> Change:
-    return lambda patient: patient[name].parts.reverse()
-
-
-def without(name: str, part: str) -> Change:
     def change(patient: Patient) -> None:
-        patient[name].parts = [each for each in patient[name].parts if each[0] != part]
+        patient[name].items = items
+        patient[name].put("keys", octets)
 
     return change
 
+
+def uncompacted(*values: int) -> bytes:
+    return bytes(pyroaring.BitMap64(values, optimize=False).serialize())
+
+
+OWN = "black.own-words"
+RUNS = [
+    Attack("a run beyond its container", OWN, other_bytes(OWN, runs(100, (65500, 99)), 100)),
+    Attack("runs that hold less than they claim", OWN, other_bytes(OWN, runs(101, (1, 99)), 101)),
+    Attack("runs that hold more than they claim", OWN, other_bytes(OWN, runs(99, (1, 99)), 99)),
+    Attack("runs that touch", OWN, other_bytes(OWN, runs(100, (1, 49), (51, 49)), 100)),
+    Attack("runs that overlap", OWN, other_bytes(OWN, runs(100, (1, 49), (50, 49)), 100)),
+    Attack("runs out of order", OWN, other_bytes(OWN, runs(100, (100, 49), (1, 49)), 100)),
+    Attack("no runs in a container of runs", OWN, other_bytes(OWN, runs(100), 100)),
+    Attack("runs that take more than an array", OWN, other_bytes(OWN, runs(2, (1, 1)), 2)),
+    Attack("flags of containers that there are not", OWN,
+           other_bytes(OWN, runs(100, (1, 99), flags=3), 100)),
+    Attack("no flag on the only container", OWN,
+           other_bytes(OWN, runs(100, (1, 99), flags=0), 100)),
+    Attack("an array that runs would shorten", OWN,
+           other_bytes(OWN, uncompacted(*range(1, 100)), 99)),
+    Attack("a bitset that runs would shorten", OWN,
+           other_bytes(OWN, uncompacted(*range(1, 9000)), 8999)),
+]  # fmt: skip
 
 LISTS = [
     Attack("more buckets than bytes", "white", word("white", "keys", 0, 1 << 60, size=8)),
@@ -251,6 +232,7 @@ DEADLINES = [
     Attack("starts that go back", "grey", word("grey", "starts", 8, 0)),
     Attack("a key without rows", "grey", word("grey", "starts", 4, 0)),
     Attack("rows beyond the end", "grey", word("grey", "starts", -4, 1 << 31)),
+    Attack("one row beyond the end", "grey", word("grey", "starts", -4, 5)),
     Attack("rows that nobody has", "grey", word("grey", "starts", -4, 3)),
     Attack("a start less than keys", "grey", shorter("grey", "starts", 4)),
     Attack("numbers out of order", "grey", swapped("grey", "numbers", 8, 1, 2)),
@@ -353,7 +335,7 @@ UNIONS = [
     Attack("a union that misses a range", BLACK_UNION, whole(BLACK_UNION, "ranges", b"")),
 ]  # fmt: skip
 
-ATTACKS = [*LISTS, *INDEXES, *PAIRS, *DEADLINES, *ORDERS, *HEADERS, *UNIONS]
+ATTACKS = [*RUNS, *LISTS, *INDEXES, *PAIRS, *DEADLINES, *ORDERS, *HEADERS, *UNIONS]
 
 
 def refused(octets: bytes, path: Path) -> Corrupt:
@@ -399,6 +381,12 @@ def test_a_union_with_another_key_of_the_same_count_is_found(tmp_path: Path) -> 
     corrupt = refused(sew(patient), tmp_path / "bad")
     assert corrupt.section == BLACK_UNION
     assert "not the union" in corrupt.detail
+
+
+def test_runs_as_the_attacks_make_them_are_read_where_they_are_right(tmp_path: Path) -> None:
+    """So that what refuses the attacks on runs is the one thing that is wrong in each."""
+    good = imeiset.build([small.span(1, 100), small.array(500, 501, 502, 503)])
+    assert runs(104, (1, 99), (500, 3)) == good.data.tobytes()
 
 
 MISPLACED: list[tuple[str, Callable[[list[list[object]]], None]]] = [

@@ -1,0 +1,106 @@
+"""The kernel's probes against plain sets and dicts, at every border of a container."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eir.core import deadlines, imeiset, kernel, pairtable
+from eir.core.generation import REGISTRY, Content, Generation, Section
+from eir.core.policy import CODES, Policy
+from eir.core.tables import Tables
+from tests.core.strategies import KEYS, U64, stretch
+
+MOST_PROBES = 150
+
+
+def tables(name: str, content: Content) -> Tables:
+    section = Section(name, content)
+    return Tables(Generation(REGISTRY, "r", "s", 1, 0, "", {name: section}), None, Policy())
+
+
+def around(keys: U64, seed: int) -> list[int]:
+    """Some of the keys, the first and last of each container, and the neighbours of them all."""
+    if len(keys) == 0:
+        return [0, 1, 65_535, 65_536]
+    fresh = np.flatnonzero(np.diff(keys >> np.uint64(16))) + 1
+    ends = np.concatenate([[0], fresh, fresh - 1, [len(keys) - 1]])
+    rng = np.random.default_rng(seed)
+    some = {*keys[ends].tolist(), *rng.choice(keys, MOST_PROBES // 5).tolist()}
+    near = {key + by for key in some for by in (-497, -1, 0, 1, 496, 65_536, 1 << 32)}
+    return sorted(key for key in near if key >= 0)
+
+
+def check_index(keys: U64, probes: Iterable[int]) -> None:
+    held = tables("bindings", pairtable.of_rows(keys, keys + np.uint64(5)))
+    ranks = {key: rank for rank, key in enumerate(keys.tolist())}
+    for probe in probes:
+        key = np.uint64(probe)
+        assert kernel.rank_of(held.desc, kernel.AT_BINDINGS, key) == ranks.get(probe, -1)
+        has, bound, lowest = kernel.pairs_of(held.desc, kernel.AT_BINDINGS, key, key + np.uint64(5))
+        there = probe in ranks
+        assert (has, bound, int(lowest)) == (there, there, probe + 5 if there else 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(KEYS, st.integers(0, 9))
+def test_a_list(keys: U64, seed: int) -> None:
+    held = tables("white", imeiset.build([keys]))
+    members = set(keys.tolist())
+    for probe in around(keys, seed):
+        found = kernel.in_list(held.desc, kernel.AT_WHITE, np.uint64(probe))
+        assert found == (probe in members), probe
+
+
+@settings(max_examples=60, deadline=None)
+@given(KEYS, st.integers(0, 9))
+def test_an_index(keys: U64, seed: int) -> None:
+    check_index(keys, around(keys, seed))
+
+
+@pytest.mark.parametrize("lines", [1, 2, 5])
+@pytest.mark.parametrize("by", [-1, 0, 1])
+def test_an_index_whose_last_line_is_full(lines: int, by: int) -> None:
+    keys = stretch(7 << 16 | 9, 496 * lines + by, 1)
+    check_index(keys, range((7 << 16) - 20, int(keys[-1]) + 530))
+
+
+@given(st.lists(st.integers(0, 60), unique=True, max_size=12), st.integers(0, 60))
+def test_ranges(edges: list[int], probe: int) -> None:
+    edges = sorted(edges)[: len(edges) // 2 * 2]
+    ranges = np.array(edges, np.uint64).reshape(-1, 2)
+    held = tables("white", imeiset.build([], ranges))
+    inside = any(low <= probe <= high for low, high in ranges.tolist())
+    assert kernel.in_list(held.desc, kernel.AT_WHITE, np.uint64(probe)) == inside
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from([7, 8, 1 << 20]), st.integers(0, 9)), st.integers(0, 99)
+    ),
+    st.sampled_from([6, 7, 8, 9, 1 << 20]),
+    st.integers(0, 9),
+)
+def test_deadlines(rows: dict[tuple[int, int], int], key: int, number: int) -> None:
+    columns = np.array([(*who, at) for who, at in sorted(rows.items())], np.uint64).reshape(-1, 3)
+    table = deadlines.build(
+        [(columns[:, 0].copy(), columns[:, 1].copy(), columns[:, 2].astype(np.int64))]
+        if rows
+        else []
+    )
+    desc = tables("grey", table).desc
+    due = rows.get((key, number), rows.get((key, 0), -1))
+    assert kernel.deadline_of(desc, np.uint64(key), np.uint64(number)) == due
+
+
+@pytest.mark.parametrize("column", range(3))
+def test_columns_of_unlike_length_are_refused(column: int) -> None:
+    columns = [np.ones(3, np.uint64) for _ in range(3)]
+    columns[column] = np.ones(2, np.uint64)
+    held = tables("white", imeiset.empty())
+    with pytest.raises(ValueError, match="3"):
+        held.check(*columns, now=0, grace_time=0, counts=np.zeros((CODES, 5), np.uint64))
