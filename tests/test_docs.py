@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import re
+import runpy
 import shlex
 import tomllib
 from collections.abc import Iterator
@@ -154,3 +155,11 @@ def test_examples_are_accepted(text: str, tmp_path: Path) -> None:
     if (ROOT / "eir/store/importers/manifest.py").exists():
         importer = importlib.import_module("eir.store.importers.manifest")
         importer.read_manifest(tmp_path / "manifest.toml")
+
+
+def test_the_pictures_are_what_their_script_draws() -> None:
+    folder = ROOT / "docs/pictures"
+    drawn = runpy.run_path(str(folder / "draw.py"))
+    for name in ("house", "flow"):
+        picture = (folder / f"{name}.svg").read_text(encoding="utf-8")
+        assert picture == drawn[f"_{name}"](), f"out of date: python {folder.name}/draw.py"
