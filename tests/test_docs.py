@@ -1,11 +1,17 @@
 """The docs are true: pages made from code are fresh, codes and links exist, examples parse."""
 
+import contextlib
 import importlib
 import re
+import runpy
+import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from eir.core.generation import WELL_KNOWN_REASONS
 from eir.core.policy import DEFAULT_STATUS, FIXED_REASONS
@@ -76,6 +82,58 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not lost, f"{name_of(page)}: {lost}"
 
 
+SHELL = re.compile(r"(?ms)^ *```(?:console|sh)\n(.*?)^ *```$")
+
+
+def commands_in(text: str) -> Iterator[str]:
+    """Every ``eir`` command of a page's shell blocks, without pipes and redirections."""
+    for block in SHELL.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in re.split(r"&&|\||;|>", line.strip().removeprefix("$ ")):
+                if re.match(r"(?:\S+/)?eir\s", f"{part.strip()} "):
+                    yield part.strip()
+
+
+COMMANDS = [
+    pytest.param(command, id=f"{name_of(page)}: {command}")
+    for page in PAGES
+    for command in dict.fromkeys(commands_in(page.read_text(encoding="utf-8")))
+]
+
+
+def parse(command: Any, words: list[str], above: Any = None) -> None:
+    """Resolve a command line as typer would, without running it."""
+    context = command.make_context(command.name, words, parent=above)
+    if members := getattr(command, "commands", None):
+        name, *rest = [*context._protected_args, *context.args]
+        assert name in members, f"no command {name!r}"
+        parse(members[name], rest, context)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_in_examples_exist(command: str) -> None:
+    _, *words = shlex.split(command)
+    with contextlib.suppress(typer.Exit):  # --help and --version end there
+        parse(eir_command(), words)
+
+
+def test_a_wrong_example_would_be_seen() -> None:
+    for wrong in ("eir chek 1", "eir check", "eir load m.toml --jsn", "eir snapshot inf x"):
+        text = f"```console\n$ {wrong} > out\n```\n"
+        (command,) = commands_in(text)
+        with pytest.raises((typer.BadParameter.__mro__[1], AssertionError)):
+            parse(eir_command(), shlex.split(command)[1:])
+
+
+def test_every_alarm_of_the_operators_page_is_one() -> None:
+    page = (ROOT / "docs/operators.md").read_text(encoding="utf-8")
+    part = page.partition("| Alarm | Means |")[2].partition("\n\n")[0]
+    told = re.findall(r"(?m)^\| `([^`]+)` \|", part)
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "eir").rglob("*.py"))
+    assert len(told) >= 4
+    assert [alarm for alarm in told if alarm not in sources] == []
+
+
 TOML_BLOCKS = [
     pytest.param(text, id=f"{name_of(page)}:{number}")
     for page in PAGES
@@ -97,3 +155,11 @@ def test_examples_are_accepted(text: str, tmp_path: Path) -> None:
     if (ROOT / "eir/store/importers/manifest.py").exists():
         importer = importlib.import_module("eir.store.importers.manifest")
         importer.read_manifest(tmp_path / "manifest.toml")
+
+
+def test_the_pictures_are_what_their_script_draws() -> None:
+    folder = ROOT / "docs/pictures"
+    drawn = runpy.run_path(str(folder / "draw.py"))
+    for name in ("house", "flow"):
+        picture = (folder / f"{name}.svg").read_text(encoding="utf-8")
+        assert picture == drawn[f"_{name}"](), f"out of date: python {folder.name}/draw.py"

@@ -97,12 +97,13 @@ def _write_rows(
     forms: list[str] | None = None,
 ) -> Iterator[tuple[str, int]]:
     codes = np.array([_FORMS[form] for form in forms or header], np.int64)
+    digits = np.empty(_MAX_FIELD_CHARS, np.uint8)
     with (folder / name).open("xb") as file:
         file.write((",".join(header) + "\n").encode())
         yield name, 0
         for rows in chunks:
             text = np.empty(rows.size * (_MAX_FIELD_CHARS + 1), np.uint8)
-            file.write(text[: _format(rows, codes, text)].data)
+            file.write(text[: _format(rows, codes, text, digits)].data)
             yield name, len(rows)
 
 
@@ -132,10 +133,12 @@ def _order_fields(row: Override | Hold) -> list[str | int]:
 
 
 @compiled
-def _format(rows, codes, text):
-    """Write uint64[n, k] as CSV lines; how many octets. A number of 0 is left out."""
+def _format(rows, codes, text, digits):
+    """Write uint64[n, k] as CSV lines; how many octets. A number of 0 is left out.
+
+    ``digits``: room for one field, since compiled code allocates nothing.
+    """
     at = 0
-    digits = np.empty(_MAX_FIELD_CHARS, np.uint8)
     for i in range(rows.shape[0]):
         for k in range(rows.shape[1]):
             value, width = rows[i, k], codes[k]

@@ -4,13 +4,12 @@ import contextlib
 import io
 import json
 import os
-import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -55,11 +54,25 @@ def run(*words: object) -> Ran:
     return Ran(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def started(*words: object) -> subprocess.Popen[bytes]:
-    """``eir`` as a process of its own, its standard error to be read."""
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+def started(*words: object, log: Path) -> subprocess.Popen[bytes]:
+    """``eir`` as a process of its own, with a session of its own; what it says goes to ``log``.
+
+    A file and not a pipe: workers that outlive their keeper would hold a pipe open.
+    """
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [*PROGRAM, *map(str, words)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environ)
+    with log.open("wb") as said:
+        return subprocess.Popen(
+            command, stdout=said, stderr=subprocess.STDOUT, env=environ, start_new_session=True
+        )
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Waits for a condition."""
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.002)
 
 
 class Node:
@@ -67,31 +80,32 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.config = folder / "eir.toml"
-        self.log = ""
-        self.process = started("serve", "--config", self.config)
+        self._said = folder / f"{time.monotonic_ns()}.log"
+        self.process = started("serve", "--config", self.config, log=self._said)
+
+    @property
+    def log(self) -> str:
+        return self._said.read_text()
 
     def wait_for(self, text: str) -> None:
         """Until this stands in the log."""
-        assert self.process.stderr is not None
-        until = time.monotonic() + PATIENCE_S
-        while text not in self.log:
-            left = until - time.monotonic()
-            assert left > 0, f"{text!r} never came: {self.log}"
-            if select.select([self.process.stderr], [], [], left)[0]:
-                piece = os.read(self.process.stderr.fileno(), 65_536).decode()
-                assert piece or text in self.log, f"ended without {text!r}: {self.log}"
-                self.log += piece
+        until(lambda: text in self.log or self.process.poll() is not None, text)
+        assert text in self.log, f"{text!r} never came: {self.log}"
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        _, rest = self.process.communicate(timeout=PATIENCE_S)
-        self.log += rest.decode()
-        return self.process.returncode
+        return self.process.wait(PATIENCE_S)
+
+    def end(self) -> None:
+        """Whatever is left, workers included."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(PATIENCE_S)
 
 
 def write_config(folder: Path, more: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    text = '[node]\ndepot = "depot"\n\n[grpc]\nlisten = ["unix:door"]\n'
+    text = '[node]\ndepot = "depot"\n\n[grpc]\nlisten = ["unix:door"]\n\n[workers]\ncount = 1\n'
     (folder / "eir.toml").write_text(text + more)
     return folder / "eir.toml"
 
@@ -103,8 +117,7 @@ def serving(folder: Path) -> Iterator[Node]:
         node.wait_for("answering on")
         yield node
     finally:
-        if node.process.poll() is None:  # killed, it would leave its workers behind
-            node.stop()
+        node.end()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from eir.client.node import NodeClient
 from eir.errors import Refused, Unavailable
 from eir.ops import cast
-from tests.ops.conftest import PATIENCE_S, Node, run, serving, started, write_config
+from tests.ops.conftest import PATIENCE_S, Node, run, serving, started, until, write_config
 
 STOLEN = cast.questions()[5]
 
@@ -42,13 +41,6 @@ def fewer_stolen(lists: Path, folder: Path) -> Path:
     shutil.copytree(lists, folder)
     (folder / "black-stolen.csv").write_text("imei\n86000000000001\n")
     return folder / "registry.toml"
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end, f"never: {what}"
-        time.sleep(0.002)
 
 
 def test_a_node_without_data_says_so_and_takes_them_up(lists: Path, tmp_path: Path) -> None:
@@ -174,7 +166,6 @@ def test_two_nodes_do_not_share_a_depot(folder: Path) -> None:
     with serving(folder) as node:
         second = Node(folder)
         assert second.process.wait(PATIENCE_S) == 3
-        second.stop()
         assert re.search(rf"error: .*process {node.process.pid}\b.*\[depot-in-use\]", second.log)
         assert "Traceback" not in second.log
 
@@ -194,11 +185,11 @@ def test_killed_in_mid_load_the_old_serves(
     """`kill -9`, at two moments; what it left is swept by the next node."""
     before = run("snapshot", "info", kept(folder)[0], "--json").document["digest"]
     manifest = fewer_stolen(lists, tmp_path / "fewer")
-    loading = started("load", manifest, "--config", folder / "eir.toml")
+    said = tmp_path / "load.log"
+    loading = started("load", manifest, "--config", folder / "eir.toml", log=said)
     until(lambda: moment(folder) or loading.poll() is not None, "a load under way")
     loading.kill()
-    loading.communicate(timeout=PATIENCE_S)
-    assert loading.returncode == -signal.SIGKILL
+    assert loading.wait(PATIENCE_S) == -signal.SIGKILL, said.read_text()
     assert any((folder / "depot/scratch").iterdir())
     with serving(folder):
         assert digests(folder)["registry"] == before

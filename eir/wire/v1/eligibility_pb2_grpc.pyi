@@ -35,7 +35,7 @@ class EligibilityStub:
     """Answers from memory, from one generation of data per message. Every call is a read: it may be
     asked again, of any node.
 
-    Status codes (docs/integrators.md has the whole table with what to do on each):
+    Status codes (docs/grpc.md has the whole table with what to do on each):
       INVALID_ARGUMENT    the message breaks a rule written here, and will fail on every node
       UNAVAILABLE         this node serves no generation (yet), or is going down: ask another node
       RESOURCE_EXHAUSTED  too many calls or streams at once, or a message larger than accepted
@@ -65,7 +65,7 @@ class EligibilityAsyncStub(EligibilityStub):
     """Answers from memory, from one generation of data per message. Every call is a read: it may be
     asked again, of any node.
 
-    Status codes (docs/integrators.md has the whole table with what to do on each):
+    Status codes (docs/grpc.md has the whole table with what to do on each):
       INVALID_ARGUMENT    the message breaks a rule written here, and will fail on every node
       UNAVAILABLE         this node serves no generation (yet), or is going down: ask another node
       RESOURCE_EXHAUSTED  too many calls or streams at once, or a message larger than accepted
@@ -91,7 +91,7 @@ class EligibilityServicer(metaclass=_abc_1.ABCMeta):
     """Answers from memory, from one generation of data per message. Every call is a read: it may be
     asked again, of any node.
 
-    Status codes (docs/integrators.md has the whole table with what to do on each):
+    Status codes (docs/grpc.md has the whole table with what to do on each):
       INVALID_ARGUMENT    the message breaks a rule written here, and will fail on every node
       UNAVAILABLE         this node serves no generation (yet), or is going down: ask another node
       RESOURCE_EXHAUSTED  too many calls or streams at once, or a message larger than accepted

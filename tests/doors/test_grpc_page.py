@@ -1,4 +1,4 @@
-"""The examples of docs/integrators.md run as they stand, but for the address and the folder."""
+"""The examples of docs/grpc.md run as they stand, but for the address and the folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from grpc import StatusCode
 from eir.wire.v1 import admin_pb2, eligibility_pb2
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/integrators.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/grpc.md").read_text(encoding="utf-8")
 ADDRESS = "127.0.0.1:50061"
 
 

@@ -1,4 +1,4 @@
-"""The example of docs/integrators.md for the Python client runs as it stands, address apart."""
+"""The example of docs/grpc.md for the Python client runs as it stands, address apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eir.client import ClientSettings, ClientTls, Counts, Verdict
 
 ROOT = Path(__file__).parents[2]
 SECTION = (
-    (ROOT / "docs/integrators.md")
+    (ROOT / "docs/grpc.md")
     .read_text(encoding="utf-8")
     .partition("\n## The Python client\n")[2]
     .partition("\n## ")[0]
