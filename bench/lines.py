@@ -21,7 +21,7 @@ _FAULTS: Final = ("wrong", "missing")
 
 @dataclass(slots=True)
 class Lines:
-    """The lines so far: printed and appended to ``path`` as they come."""
+    """The lines so far: appended to ``path`` as they come, and printed without ``about``."""
 
     path: Path
     about: Mapping[str, object]
@@ -45,17 +45,11 @@ class Lines:
         print(f"NOT MEASURED: {what}: {why}", file=sys.stderr, flush=True)
         self._write({"measure": "absent", "subject": what, "why": str(why)})
 
-    def pass_on(self, measure: str, text: str) -> None:
-        """The JSON lines of another benchmark, as they are."""
-        for row in text.splitlines():
-            if row.startswith("{"):
-                self._write({"measure": measure, **json.loads(row)})
-
     def _write(self, line: dict[str, object]) -> None:
         text = json.dumps({**line, **self.about}, ensure_ascii=False)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(text + "\n")
-        print(text, flush=True)
+        print(json.dumps(line, ensure_ascii=False), flush=True)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -86,7 +86,7 @@ def process_tree(root: int) -> list[int]:
 
 
 def cpu_seconds(root: int) -> float:
-    """CPU time of a process and its descendants, those that ended (and were waited for) included."""
+    """CPU time of a process and its descendants, those it waited for included."""
     tree = set(process_tree(root))
     ticks = sum(sum(map(int, fields[11:15])) for pid, fields in _stats() if pid in tree)
     return ticks / os.sysconf("SC_CLK_TCK")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -94,8 +95,8 @@ def _measure(
             building.measure_start(lines, place, devices, servers)
         if "size" in parts:
             building.measure_sizes(lines, place, devices)
-    if "kernel" in parts:
-        _kernel(lines, chosen)
+        if "kernel" in parts:
+            _kernel(lines, scratch, devices)
     rest = set(parts) & {"transport", "reload", "redis"}
     if rest:
         _carry(chosen, rest, lines, scratch, tools, place)
@@ -217,9 +218,7 @@ def _redis(
         return None
 
 
-def _look_up(
-    chosen: argparse.Namespace, lines: Lines, scratch: Path, servers: set[int]
-) -> None:
+def _look_up(chosen: argparse.Namespace, lines: Lines, scratch: Path, servers: set[int]) -> None:
     rows = min(chosen.devices, MAX_PEER_ROWS)
     rounds, seconds = chosen.rounds, chosen.seconds
     others = set(os.sched_getaffinity(0)) - servers
@@ -239,18 +238,26 @@ def _look_up(
     lookups.sqlite(lines, scratch, rows=rows, rounds=rounds, seconds=seconds)
 
 
-def _kernel(lines: Lines, chosen: argparse.Namespace) -> None:
+def _kernel(lines: Lines, scratch: Path, devices: int) -> None:
     """The decide kernel alone, by its own benchmark, in a process of its own."""
-    script = ROOT / "bench" / "kernel.py"
+    name = "the decide kernel alone"
+    script = ROOT / "bench" / "kernel_bench.py"
     if not script.exists():
-        lines.miss("the decide kernel alone", "bench/kernel.py is not there")
+        lines.miss(name, "bench/kernel_bench.py is not there")
         return
-    words = [sys.executable, "-m", "bench.kernel", "--devices", str(chosen.devices)]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    folder = scratch / f"kernel-{devices}"
+    words = [sys.executable, "-m", "bench.kernel_bench", "--devices", devices, "--folder", folder]
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, cwd=ROOT)
     if done.returncode != 0:
-        lines.miss("the decide kernel alone", done.stderr.strip()[-300:])
+        lines.miss(name, done.stderr.strip()[-300:])
         return
-    lines.pass_on("kernel", done.stdout)
+    for row in map(json.loads, done.stdout.splitlines()):
+        if row["bench"] == "kernel":
+            samples = [
+                {f"ns_at_{batch}": times[end] for batch, times in row["ns_a_check"].items()}
+                for end in ("min", "median", "max")
+            ]
+            lines.add("kernel", row["mix"], samples, devices=devices, serials=row["serials"])
 
 
 if __name__ == "__main__":

@@ -179,9 +179,9 @@ def constant_peers(cpp: Path | None) -> dict[str, tuple[object, ...]]:
 
 
 @contextlib.contextmanager
-def redis(folder: Path, rows: Sequence[tuple[bytes, bytes]], filler: int, cpus: set[int]) -> (
-    Iterator[Subject]
-):
+def redis(
+    folder: Path, rows: Sequence[tuple[bytes, bytes]], filler: int, cpus: set[int]
+) -> Iterator[Subject]:
     """Redis with the asked devices and ``filler`` others as keys, on a port of its own."""
     port = free_port()
     folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the benchmark builds and installs for itself: the load generator, the C++ peer, Debian tools.
+"""What the benchmark builds and installs: the load generator, the C++ peer, Debian's tools.
 
 What is not there and can't be installed is told, so that no missing peer passes unseen.
 """

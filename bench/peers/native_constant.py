@@ -1,4 +1,4 @@
-"""The native gRPC front (pygrpc-native) answering a constant, nothing decoded: python … HOST:PORT."""
+"""The native gRPC front (pygrpc-native) answering a constant: python … HOST:PORT."""
 
 from __future__ import annotations
 
