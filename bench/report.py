@@ -26,9 +26,9 @@ _HEAD: Final = """# Benchmarks
 
 Made by `make bench` from [benchmarks.jsonl](benchmarks.jsonl); do not edit. Every answer was
 verified: a wrong or a missing one would have failed the run. Each figure is the median over the
-rounds, its range in brackets. Rounds go A B A B, so that what the machine does meanwhile falls on all alike.
-Servers and the load generator have cores of their own, on one machine: read the ratios, not the
-absolute figures.
+rounds, its range in brackets. Rounds go A B A B, so that what the machine does meanwhile falls on
+all alike. Servers and the load generator have cores of their own, on one machine: read the ratios,
+not the absolute figures.
 """
 
 
@@ -166,7 +166,7 @@ def _latency(lines: Sequence[Line]) -> str:
         )  # fmt: skip
     told = (
         "Open loop: questions leave at the times of a Poisson process whatever the answers do,\n"
-        "and a latency is counted from the time at which the question should have left. Microseconds.\n"
+        "and a latency is counted from when the question should have left. Microseconds.\n"
         "*Late* is by how much the generator itself was late (p99).\n\n"
     )
     head = ("server", "load", "checks/s", "p50", "p99", "p99.9", "max", "p99 × C++", "late")
