@@ -51,7 +51,7 @@ bench-full: $(BENCH_STAMP) ## the same with 10^8 devices: an hour, 60 GB of scra
 	@$(BIN)/python -m bench.run --devices 100000000 --growth 100000,1000000,10000000 $(BENCH)
 
 bench-micro: $(STAMP) ## micro benchmarks beside the saved baseline
-	@$(BIN)/python -m pytest bench/micro --benchmark-group-by=name \
+	@$(BIN)/python -m pytest bench/micro bench/test_kernel.py --benchmark-group-by=name \
 	    --benchmark-columns=median,iqr,rounds --benchmark-compare=bench/micro/baseline.json
 
 clean: ## take away what these targets made, the environment included

@@ -73,7 +73,7 @@ def measure_start(lines: Lines, node: Node, devices: int, cpus: set[int]) -> Non
     samples = []
     for _ in range(START_ROUNDS + 1):
         port = free_port()
-        config = node.config("start", [f'listen = ["127.0.0.1:{port}"]'])
+        config = node.config("start", [f'listen = ["127.0.0.1:{port}"]'], workers=len(cpus))
         process = start((*EIR, "serve", "-c", config), cpus)
         try:
             ready = partial(answers, port, "350000000000000", "")

@@ -9,6 +9,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 Line = Mapping[str, Any]
 _QUANTILES: Final = (("p50_us", "p50"), ("p90_us", "p90"), ("p99_us", "p99"), ("p999_us", "p99.9"))
@@ -122,6 +123,7 @@ def _growth(lines: Sequence[Line]) -> Figure | None:
             ]
             axes.plot(*zip(*points, strict=True), marker="o", label=subject)
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("devices")
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)

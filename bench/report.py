@@ -58,6 +58,8 @@ def page(lines: Sequence[Line], drawn: Sequence[str]) -> str:
         ("Start", _starts),
         ("Bytes an item", _sizes),
         ("Memory of each server", _memory),
+        ("A delta", _deltas),
+        ("Other doors", _doors),
         ("Not measured", _absent),
     ):
         body = make(lines)
@@ -182,7 +184,7 @@ def _reload(lines: Sequence[Line]) -> str:
         ratio = _ratio(median(line, "p99_us"), quiet)
         rows.append((line["subject"], line["when"], f"{line['rate_per_s']:,}", *quantiles, ratio))
     head = ("server", "", "checks/s", "p50", "p99", "p99.9", "max", "p99 × quiet")
-    told = "The new generation was built beforehand; devices as below. Microseconds.\n\n"
+    told = "The new generation was built beforehand. Microseconds.\n\n"
     return told + _table(head, rows) if rows else ""
 
 
@@ -260,6 +262,27 @@ def _memory(lines: Sequence[Line]) -> str:
         for line in of(lines, "memory")
     ]
     return _table(("server", "devices", "PSS, MiB"), rows) if rows else ""
+
+
+def _deltas(lines: Sequence[Line]) -> str:
+    names = ("changes", "write_s", "read_s", "advance_s", "second_s", "bytes_a_change")
+    rows = [
+        (f"{line['devices']:,}", *(_shown(line, name) for name in names))
+        for line in of(lines, "delta")
+    ]
+    head = ("base, devices", "changes", "write, s", "read, s", "apply, s", "one more, s", "bytes")
+    told = "*One more*: applying a delta of 1,000 changes behind this one. Bytes: a change.\n\n"
+    return told + _table(head, rows) if rows else ""
+
+
+def _doors(lines: Sequence[Line]) -> str:
+    rows = [
+        (line["subject"], name.replace("_", " "), _shown(line, name))
+        for line in of(lines, "door")
+        for name in line["values"]
+    ]
+    told = "As their own benchmarks tell, each beside its peer.\n\n"
+    return told + _table(("benchmark", "", ""), rows) if rows else ""
 
 
 def _absent(lines: Sequence[Line]) -> str:

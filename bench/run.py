@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import building, lookups, questions, report, subjects, transport
+from bench import building, lookups, others, questions, report, subjects, transport
 from bench.lines import Lines, read
 from bench.machine import about
 from bench.subjects import ENGINES, Node, Subject
@@ -28,9 +27,13 @@ from bench.toolchain import Tools, prepare
 from eir.ops.config import load_config
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PARTS: Final = ("load", "start", "size", "transport", "reload", "redis", "lookup", "kernel")
+PARTS: Final = (
+    *("load", "start", "size", "kernel", "transport", "reload", "redis"),
+    *("delta", "doors", "lookup"),
+)
 SEED: Final = 1
 MAX_PEER_ROWS: Final = 1_000_000
+MAX_DELTA_BASE: Final = 10_000_000
 QUESTIONS: Final = 65_536
 
 
@@ -96,10 +99,16 @@ def _measure(
         if "size" in parts:
             building.measure_sizes(lines, place, devices)
         if "kernel" in parts:
-            _kernel(lines, scratch, devices)
+            folder = scratch / f"kernel-{devices}"
+            others.kernel(lines, folder, devices=devices, rounds=chosen.rounds)
     rest = set(parts) & {"transport", "reload", "redis"}
     if rest:
         _carry(chosen, rest, lines, scratch, tools, place)
+    if "delta" in parts:
+        others.delta(lines, devices=min(chosen.devices, MAX_DELTA_BASE), rounds=chosen.rounds)
+    if "doors" in parts:
+        seconds = chosen.seconds
+        others.doors(lines, devices=chosen.devices, rounds=chosen.rounds, seconds=seconds)
     if "lookup" in parts:
         _look_up(chosen, lines, scratch, servers)
 
@@ -114,13 +123,13 @@ def _carry(
 ) -> None:
     """Everything that the load generator asks, all servers running at the same time."""
     servers = {int(cpu) for cpu in chosen.server_cpus.split(",")}
-    others = frozenset(os.sched_getaffinity(0)) - servers
+    rest = frozenset(os.sched_getaffinity(0)) - servers
     files, gets = _write_questions(scratch, place, chosen.devices)
     bench = transport.Bench(
         lines,
         tools.load,
         files,
-        others or frozenset(servers),
+        rest or frozenset(servers),
         chosen.rounds,
         chosen.seconds,
         chosen.devices,
@@ -153,9 +162,12 @@ def _carry(
             aside = place.config("aside")
             for each in nodes:
                 admin = place.folder / f"{each.name.split()[1]}.sock"
-                transport.latency_in_reload(
-                    bench, each, peaks[each.name], admin, lambda: _build(aside, manifest)
-                )
+                try:
+                    transport.latency_in_reload(
+                        bench, each, peaks[each.name], admin, lambda: _build(aside, manifest)
+                    )
+                except RuntimeError as error:
+                    lines.faults.append(f"latency in a reload, {each.name}: {error}")
 
 
 def _build(config: Path, manifest: Path) -> None:
@@ -221,7 +233,7 @@ def _redis(
 def _look_up(chosen: argparse.Namespace, lines: Lines, scratch: Path, servers: set[int]) -> None:
     rows = min(chosen.devices, MAX_PEER_ROWS)
     rounds, seconds = chosen.rounds, chosen.seconds
-    others = set(os.sched_getaffinity(0)) - servers
+    rest = set(os.sched_getaffinity(0)) - servers
     try:
         with subjects.postgres(scratch / "postgres", rows, servers) as (folder, pid):
             lookups.postgres(
@@ -231,33 +243,11 @@ def _look_up(chosen: argparse.Namespace, lines: Lines, scratch: Path, servers: s
                 rows=rows,
                 rounds=rounds,
                 seconds=seconds,
-                cpus=others or servers,
+                cpus=rest or servers,
             )
     except (RuntimeError, subprocess.CalledProcessError) as error:
         lines.miss("PostgreSQL", error)
     lookups.sqlite(lines, scratch, rows=rows, rounds=rounds, seconds=seconds)
-
-
-def _kernel(lines: Lines, scratch: Path, devices: int) -> None:
-    """The decide kernel alone, by its own benchmark, in a process of its own."""
-    name = "the decide kernel alone"
-    script = ROOT / "bench" / "kernel_bench.py"
-    if not script.exists():
-        lines.miss(name, "bench/kernel_bench.py is not there")
-        return
-    folder = scratch / f"kernel-{devices}"
-    words = [sys.executable, "-m", "bench.kernel_bench", "--devices", devices, "--folder", folder]
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, cwd=ROOT)
-    if done.returncode != 0:
-        lines.miss(name, done.stderr.strip()[-300:])
-        return
-    for row in map(json.loads, done.stdout.splitlines()):
-        if row["bench"] == "kernel":
-            samples = [
-                {f"ns_at_{batch}": times[end] for batch, times in row["ns_a_check"].items()}
-                for end in ("min", "median", "max")
-            ]
-            lines.add("kernel", row["mix"], samples, devices=devices, serials=row["serials"])
 
 
 if __name__ == "__main__":

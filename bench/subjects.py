@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,12 +50,13 @@ class Node:
         """Where its generations are."""
         return self.folder / "depot"
 
-    def config(self, name: str, grpc_lines: Sequence[str] = ()) -> Path:
+    def config(self, name: str, grpc_lines: Sequence[str] = (), *, workers: int = 1) -> Path:
         """A configuration over the depot, with an admin socket of its own."""
         path = self.folder / f"{name}.toml"
         plmns = ", ".join(f'"{plmn}"' for plmn in cast.HOME_PLMNS)
         path.write_text(
             f'[node]\ndepot = "depot"\n\n[admin]\nsocket = "{name}.sock"\n\n'
+            f"[workers]\ncount = {workers}\n\n"
             f"[policy]\nhome_plmns = [{plmns}]\n\n[grpc]\n" + "\n".join(grpc_lines) + "\n"
         )
         return path
@@ -68,15 +70,18 @@ def free_port() -> int:
 
 
 def start(words: Sequence[object], cpus: set[int], **options: object) -> subprocess.Popen[bytes]:
-    """A process in a group of its own, held to ``cpus``."""
-    return subprocess.Popen(
+    """A process in a group of its own, held to ``cpus``; ``stderr`` is a file to read back."""
+    errors = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the process
+    process = subprocess.Popen(
         [str(word) for word in words],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=errors,
         start_new_session=True,
         preexec_fn=lambda: os.sched_setaffinity(0, cpus),
         **options,  # type: ignore[call-overload]
     )
+    process.stderr = errors
+    return process
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -107,11 +112,17 @@ def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> flo
     begun = time.monotonic()
     while not ready():
         if process.poll() is not None:
-            raise RuntimeError(f"{process.args} ended with {process.returncode}")
+            raise RuntimeError(f"it ended with {process.returncode}: {_last_words(process)}")
         if time.monotonic() - begun > START_SECONDS:
-            raise RuntimeError(f"{process.args} is not ready after {START_SECONDS:.0f} s")
+            raise RuntimeError(f"not ready after {START_SECONDS:.0f} s: {_last_words(process)}")
         time.sleep(0.005)
     return time.monotonic() - begun
+
+
+def _last_words(process: subprocess.Popen[bytes]) -> str:
+    assert process.stderr is not None
+    process.stderr.seek(0)
+    return process.stderr.read()[-400:].decode(errors="replace").strip()
 
 
 def listens(port: int) -> bool:
@@ -145,7 +156,7 @@ def node(place: Node, engine: str, cpus: set[int]) -> Iterator[Subject]:
         lines.append(f'engine = "{engine}"')
     elif engine != "grpcio":
         raise RuntimeError("this version has no such engine")
-    words = (*EIR, "serve", "-c", place.config(engine, lines))
+    words = (*EIR, "serve", "-c", place.config(engine, lines, workers=len(cpus)))
     with running(words, cpus, lambda: answers(port, "350000000000000", "")) as process:
         yield Subject(f"node, {engine} door", port, process.pid)
 

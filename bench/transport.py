@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,7 @@ IN_FLIGHT: Final = 128
 BATCHES_IN_FLIGHT: Final = 8
 LOADS: Final = (0.25, 0.5, 0.75)
 WARM_SECONDS: Final = 0.5
+SWAP_SECONDS: Final = 120.0
 NODE: Final = "node, "
 """What the names of our own doors begin with."""
 
@@ -184,38 +186,50 @@ def _latencies(sample: Sample) -> Sample:
 
 
 def latency_in_reload(
-    bench: Bench,
-    subject: Subject,
-    peak: float,
-    admin: Path,
-    build: Callable[[], None],
+    bench: Bench, subject: Subject, peak: float, admin: Path, build: Callable[[], None]
 ) -> None:
     """Open loop at half of the peak, quiet and while another generation swaps in, by turns.
 
-    ``build`` puts a new generation in the depot beforehand. Raises RuntimeError when none was taken
-    up meanwhile.
+    ``build`` puts a new generation in the depot beforehand. A run lasts twice as long as a swap
+    took with nobody asking, at least. Raises RuntimeError where a generation is not taken up.
     """
     rate = peak * 0.5
+    hangup = partial(os.kill, subject.pid, signal.SIGHUP)
+    build()
+    before = _session(admin)
+    begun = time.monotonic()
+    hangup()
+    _until_other_than(before, admin)
+    alone = time.monotonic() - begun
+    seconds = max(bench.seconds, 2 * alone + 1)
 
     def quiet() -> Sample:
-        return _latencies(load(bench, subject, rate=rate))
+        return _latencies(load(bench, subject, rate=rate, seconds=seconds))
 
     def swapping() -> Sample:
         build()
         before = _session(admin)
-        hangup = partial(os.kill, subject.pid, signal.SIGHUP)
-        timer = threading.Timer(WARM_SECONDS + bench.seconds / 3, hangup)
+        timer = threading.Timer(WARM_SECONDS + seconds / 4, hangup)
         timer.start()
-        sample = _latencies(load(bench, subject, rate=rate))
+        sample = _latencies(load(bench, subject, rate=rate, seconds=seconds))
         timer.join()
-        if _session(admin) == before:
-            raise RuntimeError("no generation was taken up within the run")
+        _until_other_than(before, admin)
         return sample
 
     rounds = min(bench.rounds, 3)
     for when, samples in interleaved(rounds, {"quiet": quiet, "reload": swapping}).items():
         facts = {"when": when, "load": "50% of its own peak", "rate_per_s": round(rate)}
-        bench.lines.add("latency-reload", subject.name, samples, devices=bench.devices, **facts)
+        facts |= {"devices": bench.devices, "alone_seconds": round(alone, 2)}
+        bench.lines.add("latency-reload", subject.name, samples, **facts)
+
+
+def _until_other_than(session: str, admin: Path) -> None:
+    """Wait until another generation serves. Raises RuntimeError after SWAP_SECONDS."""
+    end = time.monotonic() + SWAP_SECONDS
+    while _session(admin) == session:
+        if time.monotonic() > end:
+            raise RuntimeError("the new generation is not taken up")
+        time.sleep(0.02)
 
 
 def _session(admin: Path) -> str:

@@ -1,7 +1,7 @@
 """Micro benchmarks, compared against a saved baseline: `make bench-micro`.
 
-One call each: what a check costs in the kernel, in the codec of the gRPC doors, and in the client.
-Whether they are right is tested elsewhere.
+One call each: what a check costs in the checker, in the codec of the gRPC doors, and in the client
+(the kernel's own are in bench/test_kernel.py). Whether they are right is tested elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import pytest
 
 from eir.client.verdict import KNOWN_REASONS, verdicts_of
 from eir.core.imei import key_from_digits
-from eir.core.policy import CODES
 from eir.core.question import read_texts
 from eir.doors import eligibility_codec as codec
 from eir.serve.checker import Checker
@@ -32,13 +31,6 @@ def checker(tables):
 def columns(pairs, size):
     keys, numbers = pairs
     return keys[:size].copy(), numbers[:size].copy(), np.zeros(size, np.uint64)
-
-
-@pytest.mark.parametrize("size", [1, 16, 512])
-def test_decide(benchmark, tables, pairs, size):
-    imei, msisdn, imsi = columns(pairs, size)
-    counts = np.zeros((CODES, 5), np.uint64)
-    benchmark(lambda: tables.check(imei, msisdn, imsi, now=NOW, grace_time=NOW, counts=counts))
 
 
 @pytest.mark.parametrize("size", [1, 512])
