@@ -8,6 +8,7 @@ and make the whole run a failed one.
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Final
 
 Sample = Mapping[str, float]
 _FAULTS: Final = ("wrong", "missing")
+_FOLDERS: Final = re.compile(r"(?<!\w)/(?:[^\s/'\"]+/)+")
 
 
 @dataclass(slots=True)
@@ -40,10 +42,12 @@ class Lines:
         self._write(line)
 
     def miss(self, what: str, why: object) -> None:
-        """Something that could not be measured here, told loudly."""
-        self.absent.append(f"{what}: {why}")
+        """Something that could not be measured here, told loudly; kept without paths."""
         print(f"NOT MEASURED: {what}: {why}", file=sys.stderr, flush=True)
-        self._write({"measure": "absent", "subject": what, "why": str(why)})
+        last = (str(why).splitlines() or [""])[-1]
+        told = _FOLDERS.sub("…/", last)
+        self.absent.append(f"{what}: {told}")
+        self._write({"measure": "absent", "subject": what, "why": told})
 
     def _write(self, line: dict[str, object]) -> None:
         text = json.dumps({**line, **self.about}, ensure_ascii=False)

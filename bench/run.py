@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +40,9 @@ QUESTIONS: Final = 65_536
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="10^5 devices, one short round")
+    parser.add_argument(
+        "--quick", action="store_true", help="10^5 devices, one short round; not into docs/"
+    )
     parser.add_argument("--devices", type=int, default=1_000_000)
     parser.add_argument("--growth", help="smaller sizes, for load, start and size: 100000,1000000")
     parser.add_argument("--rounds", type=int, default=7)
@@ -48,11 +50,13 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", help=f"parts, by comma: {','.join(PARTS)}")
     parser.add_argument("--server-cpus", default="0", help="cores of the servers, by comma")
     parser.add_argument("--scratch", type=Path, help="folder for files; default: a temporary one")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.jsonl")
+    parser.add_argument("--out", type=Path, help="lines; page and plots beside; default: docs/")
     parser.add_argument("--no-install", action="store_true", help="install no Debian package")
     chosen = parser.parse_args(words)
     if chosen.quick:
         chosen.devices, chosen.rounds, chosen.seconds = 100_000, 1, 1.0
+    folder = ROOT / ".eir" / "bench" if chosen.quick else ROOT / "docs"
+    chosen.out = (chosen.out or folder / "benchmarks.jsonl").absolute()
     return chosen
 
 
@@ -63,6 +67,8 @@ def main(words: Sequence[str]) -> int:
     if unknown := set(parts) - set(PARTS):
         print(f"no such part: {', '.join(unknown)}", file=sys.stderr)
         return 2
+    os.environ["PYTHONPATH"] = str(ROOT)  # of the processes started here, installed or not
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.unlink(missing_ok=True)
     lines = Lines(chosen.out, about())
     with contextlib.ExitStack() as stack:
@@ -75,8 +81,7 @@ def main(words: Sequence[str]) -> int:
         for absent in tools.absent:
             lines.miss(absent, "not installed, and could not be")
         _measure(chosen, parts, lines, scratch, tools)
-    if chosen.out.is_relative_to(ROOT):
-        report.write(read(chosen.out), chosen.out.parent)
+    report.write(read(chosen.out), chosen.out.parent)
     for fault in lines.faults:
         print(f"FAILED: {fault}", file=sys.stderr)
     for absent in lines.absent:
@@ -89,28 +94,38 @@ def _measure(
 ) -> None:
     servers = {int(cpu) for cpu in chosen.server_cpus.split(",")}
     smaller = [int(size) for size in chosen.growth.split(",")] if chosen.growth else []
+    rounds, seconds = chosen.rounds, chosen.seconds
     for devices in [*smaller, chosen.devices]:
         place = Node(scratch / f"node-{devices}")
         place.folder.mkdir(exist_ok=True)
-        facts = building.sample(place.folder / "lists", devices)
-        building.measure_load(lines, place, facts)
+        building.measure_load(lines, place, building.sample(place.folder / "lists", devices))
         if "start" in parts:
-            building.measure_start(lines, place, devices, servers)
+            with _told(lines, "start"):
+                building.measure_start(lines, place, devices, servers)
         if "size" in parts:
             building.measure_sizes(lines, place, devices)
         if "kernel" in parts:
             folder = scratch / f"kernel-{devices}"
-            others.kernel(lines, folder, devices=devices, rounds=chosen.rounds)
-    rest = set(parts) & {"transport", "reload", "redis"}
-    if rest:
-        _carry(chosen, rest, lines, scratch, tools, place)
+            others.kernel(lines, folder, devices=devices, rounds=rounds)
+    carried = set(parts) & {"transport", "reload", "redis"}
+    if carried:
+        with _told(lines, "the doors and their peers"):
+            _carry(chosen, carried, lines, scratch, tools, place)
     if "delta" in parts:
-        others.delta(lines, devices=min(chosen.devices, MAX_DELTA_BASE), rounds=chosen.rounds)
+        others.delta(lines, devices=min(chosen.devices, MAX_DELTA_BASE), rounds=rounds)
     if "doors" in parts:
-        seconds = chosen.seconds
-        others.doors(lines, devices=chosen.devices, rounds=chosen.rounds, seconds=seconds)
+        others.doors(lines, devices=chosen.devices, rounds=rounds, seconds=seconds)
     if "lookup" in parts:
         _look_up(chosen, lines, scratch, servers)
+
+
+@contextlib.contextmanager
+def _told(lines: Lines, what: str) -> Iterator[None]:
+    """A part that fails fails the run at its end, and keeps no other from being measured."""
+    try:
+        yield
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        lines.faults.append(f"{what}: {error}")
 
 
 def _carry(
@@ -162,12 +177,10 @@ def _carry(
             aside = place.config("aside")
             for each in nodes:
                 admin = place.folder / f"{each.name.split()[1]}.sock"
-                try:
+                with _told(lines, f"latency in a reload, {each.name}"):
                     transport.latency_in_reload(
                         bench, each, peaks[each.name], admin, lambda: _build(aside, manifest)
                     )
-                except RuntimeError as error:
-                    lines.faults.append(f"latency in a reload, {each.name}: {error}")
 
 
 def _build(config: Path, manifest: Path) -> None:

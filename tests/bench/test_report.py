@@ -26,7 +26,7 @@ def a_run(path: Path) -> Lines:
         samples = [{"checks_per_s": rate, "cpu_us_per_check": 9, "wrong": 0} for rate in rates]
         lines.add("throughput", subject, samples, ask="Check", devices=10)
     lines.add("start", "eir serve, to its first verdict", [{"seconds": 1.5}], devices=10)
-    lines.miss("PostgreSQL", "not installed")
+    lines.miss("PostgreSQL", "Traceback …\nno file '/some/folder/of/this/pgbench' is there")
     return lines
 
 
@@ -37,7 +37,7 @@ def test_medians_ranges_and_ratios(tmp_path: Path):
     assert "A model, 4 cores" in text
     assert "2026-01-31" in text
     assert "eir 0.1.0, python 3.13.1" in text
-    assert "- PostgreSQL: not installed" in text
+    assert "- PostgreSQL: no file '…/pgbench' is there\n" in text
     assert not lines.faults
 
 
