@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,7 @@ def main(words: Sequence[str]) -> int:
     if unknown := set(parts) - set(PARTS):
         print(f"no such part: {', '.join(unknown)}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: end what was started
     os.environ["PYTHONPATH"] = str(ROOT)  # of the processes started here, installed or not
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.unlink(missing_ok=True)
