@@ -3,16 +3,17 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.bench-installed
 DEVICES ?= 1000000
 PYTHONS ?= python3.14 python3.13 python3.12 python3.11 python3 python
 
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 600
 
-.PHONY: help run test check lint docs proto bench fuzz peers clean
+.PHONY: help run test check lint docs proto bench bench-full bench-micro fuzz peers clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(STAMP) ## make a sample registry, serve it, ask it once a row (DEVICES=1000000)
 	@exec $(BIN)/eir demo --devices $(DEVICES)
@@ -43,13 +44,24 @@ fuzz: $(STAMP) ## fuzz the S13 codec and peer for FUZZ_SECONDS (default: ten min
 proto: $(STAMP) ## make eir/wire/ from proto/
 	@$(BIN)/python proto/generate.py
 
-bench: $(STAMP) ## measure; each benchmark prints one JSON line
-	@set -e; for each in bench/*_bench.py; do $(BIN)/python $$each; done
+bench: $(BENCH_STAMP) ## measure beside peers, minutes (DEVICES=1000000): docs/benchmarks.md
+	@$(BIN)/python -m bench.run --devices $(DEVICES) --growth 100000 $(BENCH)
+
+bench-full: $(BENCH_STAMP) ## the same with 10^8 devices: an hour, 60 GB of scratch space
+	@$(BIN)/python -m bench.run --devices 100000000 --growth 100000,1000000,10000000 $(BENCH)
+
+bench-micro: $(STAMP) ## micro benchmarks beside the saved baseline
+	@$(BIN)/python -m pytest bench/micro bench/test_kernel.py --benchmark-group-by=name \
+	    --benchmark-columns=median,iqr,rounds --benchmark-compare=bench/micro/baseline.json
 
 clean: ## take away what these targets made, the environment included
 	@rm -rf $(VENV) .eir build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	    .benchmarks .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BENCH_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,bench]'
+	@touch $@
 
 # Made anew whenever packaging changes; otherwise as old as it is, so that a second run is quick.
 $(STAMP): setup.py pyproject.toml

@@ -35,6 +35,9 @@ EXTRAS = {
 }
 EXTRAS["all"] = sorted({need for needs in EXTRAS.values() for need in needs})
 
+EXTRAS["bench"] = ["matplotlib>=3.9", "pygrpc-native>=0.5"]
+"""Beside ``all``: what only `make bench` wants."""
+
 setup(
     name="eir",
     version=VERSION,

@@ -124,7 +124,10 @@ def best(rounds: int, act: Callable[[], T]) -> tuple[float, T]:
     return least, made
 
 
-def measured(base: Generation, count: int, rounds: int, folder: Path) -> dict[str, object]:
+def measured(
+    base: Generation, size: int, count: int, rounds: int, folder: Path
+) -> dict[str, object]:
+    """``size``: bytes of the base's file."""
     rng = np.random.default_rng(count)
     delta = changes(base, count, rng)
     after = str(Digest.parse(base.digest) + of_delta(delta))
@@ -151,11 +154,7 @@ def measured(base: Generation, count: int, rounds: int, folder: Path) -> dict[st
         "bytes_a_change": round(facts.size / items, 3),
         "csv_bytes_a_change": round(len(csv) / items, 3),
         "csv_gzip_bytes_a_change": round(len(gzip.compress(csv, 6)) / items, 3),
-        "bytes_a_base_device": round(
-            (folder / f"base-{base.sections['white'].items}").stat().st_size
-            / base.sections["white"].items,
-            3,
-        ),
+        "bytes_a_base_device": round(size / base.sections["white"].items, 3),
     }
 
 
@@ -176,9 +175,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for devices in given.base:
             rng = np.random.default_rng(devices)
-            base = base_generation(Path(folder) / f"base-{devices}", devices, rng)
+            path = Path(folder) / f"base-{devices}"
+            base = base_generation(path, devices, rng)
             for count in given.changes:
-                print(json.dumps(measured(base, count, given.rounds, Path(folder))), flush=True)
+                line = measured(base, path.stat().st_size, count, given.rounds, Path(folder))
+                print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

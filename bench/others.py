@@ -1,0 +1,70 @@
+"""The benchmarks of single parts, each a script of its own beside this one, as parts of the run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from bench.lines import Lines
+from bench.toolchain import HERE
+
+DELTA_CHANGES: Final = (1_000, 10_000, 100_000, 1_000_000)
+
+
+def kernel(lines: Lines, folder: Path, *, devices: int, rounds: int) -> None:
+    """The decide kernel alone: nanoseconds a check, and bytes an item beside its directories."""
+    words = ("--devices", devices, "--folder", folder, "--rounds", rounds)
+    for row in _rows(lines, "kernel_bench", words):
+        if row["bench"] == "kernel":
+            samples = [
+                {f"ns_at_{batch}": times[end] for batch, times in row["ns_a_check"].items()}
+                for end in ("min", "median", "max")
+            ]
+            lines.add("kernel", row["mix"], samples, devices=devices, serials=row["serials"])
+        else:
+            _add(lines, "kernel-memory", row, devices=devices)
+
+
+def delta(lines: Lines, *, devices: int, rounds: int) -> None:
+    """What a delta costs, by its size."""
+    changes = [count for count in DELTA_CHANGES if count <= devices // 4]
+    words = ("--base", devices, "--changes", *changes, "--rounds", rounds)
+    for row in _rows(lines, "delta", words):
+        _add(lines, "delta", row, devices=devices)
+
+
+def doors(lines: Lines, *, devices: int, rounds: int, seconds: float) -> None:
+    """S13 and N5g-eir beside their peers."""
+    for row in _rows(lines, "s13_load", ("--seconds", seconds)):
+        if row["wrong"]:
+            lines.faults.append(f"s13_load: {row['wrong']} answers wrong")
+        _add(lines, "door", row)
+    words = ("--rounds", rounds, "--devices", min(devices, 1_000_000))
+    for row in _rows(lines, "n5g_load", words):
+        _add(lines, "door", row)
+
+
+def _rows(lines: Lines, script: str, words: tuple[object, ...]) -> Iterator[Mapping[str, Any]]:
+    """The JSON lines that a script prints; told loudly where it can't be run."""
+    command = [sys.executable, "-m", f"bench.{script}", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent)
+    if done.returncode != 0:
+        lines.miss(f"bench/{script}.py", (done.stderr or done.stdout).strip()[-300:])
+        return
+    for text in done.stdout.splitlines():
+        if text.startswith("{"):
+            yield json.loads(text)
+
+
+def _add(lines: Lines, measure: str, row: Mapping[str, Any], **facts: object) -> None:
+    """The numbers of a row, whatever it has; ranges by their medians."""
+    found = {}
+    for name, value in row.items():
+        number = value.get("median") if isinstance(value, dict) else value
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            found[name] = float(number)
+    lines.add(measure, str(row.get("bench", measure)), [found], **facts)

@@ -1,0 +1,294 @@
+"""The page and the plots of a run, made from its JSON lines alone.
+
+    python -m bench.report [docs/benchmarks.jsonl]
+
+The same lines give the same bytes. Ratios are the point: absolute figures do not outlast a machine.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from bench.lines import read
+
+Line = Mapping[str, Any]
+LIMIT: Final = "C++ gRPC, constant"
+PIPELINED: Final = "GET, pipelined by 32"
+PLOTS: Final = {
+    "benchmarks-throughput.svg": "Checks a second on one core of the server",
+    "benchmarks-latency.svg": "Latency at half of the door's peak, open loop",
+    "benchmarks-growth.svg": "Growth with the number of devices",
+}
+_HEAD: Final = """# Benchmarks
+
+Made by `make bench` from [benchmarks.jsonl](benchmarks.jsonl); do not edit. Every answer was
+verified: a wrong or a missing one would have failed the run. Each figure is the median over the
+rounds, its range in brackets. Rounds go A B A B, so that what the machine does meanwhile falls on
+all alike. Servers and the load generator have cores of their own, on one machine: read the ratios,
+not the absolute figures.
+"""
+
+
+def write(lines: Sequence[Line], folder: Path) -> None:
+    """``benchmarks.md`` and its plots into ``folder``; without matplotlib, no plots."""
+    try:
+        from bench import plots
+    except ImportError as error:
+        print(f"NOT MADE: the plots: {error}", file=sys.stderr)
+        drawn: tuple[str, ...] = ()
+    else:
+        drawn = plots.draw(lines, folder)
+    (folder / "benchmarks.md").write_text(page(lines, drawn), encoding="utf-8")
+
+
+def page(lines: Sequence[Line], drawn: Sequence[str]) -> str:
+    """The page's text, with the plots that were drawn."""
+    parts = [_HEAD, _about(lines[0])]
+    for title, make in (
+        ("Throughput", _throughput),
+        ("Throughput by h2load", _h2load),
+        ("Latency", _latency),
+        ("Latency while a generation swaps in", _reload),
+        ("The decide kernel alone", _kernel),
+        ("A usual EIR's look-up", _lookups),
+        ("Bulk load", _loads),
+        ("Start", _starts),
+        ("Bytes an item", _sizes),
+        ("Memory of each server", _memory),
+        ("A delta", _deltas),
+        ("Other doors", _doors),
+        ("Not measured", _absent),
+    ):
+        body = make(lines)
+        if body:
+            parts.append(f"## {title}\n\n{body}")
+    parts += [f"![{PLOTS[name]}]({name})" for name in drawn]
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+
+
+def of(lines: Iterable[Line], measure: str) -> list[Line]:
+    """The lines of one measure."""
+    return [line for line in lines if line["measure"] == measure]
+
+
+def median(line: Line, name: str) -> float:
+    """The median of one value."""
+    return float(line["values"][name]["median"])
+
+
+def _about(line: Line) -> str:
+    machine = line["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in line["versions"].items())
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"{machine['system']}; {line['date']}.\n\n{versions}.\n"
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows)) + "\n"
+
+
+def _shown(line: Line, name: str, *, per: float = 1.0) -> str:
+    value = line["values"][name]
+    median, low, high = (_digits(value[key] / per) for key in ("median", "low", "high"))
+    return median if line["rounds"] == 1 else f"{median} ({low}–{high})"
+
+
+def _digits(value: float) -> str:
+    if value >= 100:
+        return f"{float(f'{value:.4g}'):,.0f}"
+    return f"{value:.3g}"
+
+
+def _ratio(value: float, base: float | None) -> str:
+    return f"{value / base:.2f}" if base else ""
+
+
+def _base(lines: Iterable[Line], name: str, **wanted: object) -> float | None:
+    for line in lines:
+        if all(line.get(key) == value for key, value in wanted.items()):
+            return median(line, name)
+    return None
+
+
+def _throughput(lines: Sequence[Line]) -> str:
+    found = of(lines, "throughput")
+    pipelined = _base(found, "checks_per_s", ask=PIPELINED)
+    rows = []
+    for line in found:
+        value, ask = median(line, "checks_per_s"), line["ask"]
+        limit = _base(found, "checks_per_s", subject=LIMIT, ask=ask)
+        rows.append(
+            (
+                line["subject"],
+                ask,
+                _shown(line, "checks_per_s"),
+                _ratio(value, limit),
+                _ratio(value, pipelined) if ask.startswith("CheckBatch") else "",
+                _shown(line, "cpu_us_per_check"),
+                f"{line['devices']:,}",
+            )
+        )
+    head = ("server", "asked", "checks/s", "× C++", "× pipelined Redis", "CPU µs a check", "rows")
+    return _table(head, rows) if rows else ""
+
+
+def _h2load(lines: Sequence[Line]) -> str:
+    found = of(lines, "h2load")
+    limit = _base(found, "checks_per_s", subject=LIMIT)
+    rows = [
+        (
+            line["subject"],
+            _shown(line, "checks_per_s"),
+            _ratio(median(line, "checks_per_s"), limit),
+        )
+        for line in found
+    ]
+    told = "One question again and again, by the usual tool: a cross-check of our generator.\n\n"
+    return told + _table(("server", "checks/s", "× C++"), rows) if rows else ""
+
+
+def _latency(lines: Sequence[Line]) -> str:
+    found = of(lines, "latency")
+    rows = []
+    for line in found:
+        limit = _base(
+            found, "p99_us", subject=LIMIT, load=line["load"], rate_per_s=line["rate_per_s"]
+        )
+        quantiles = [_shown(line, f"{name}_us") for name in ("p50", "p99", "p999", "max")]
+        ratio = _ratio(median(line, "p99_us"), limit)
+        rows.append(
+            (line["subject"], line["load"], f"{line['rate_per_s']:,}", *quantiles, ratio,
+             _shown(line, "late_p99_us"))
+        )  # fmt: skip
+    told = (
+        "Open loop: questions leave at the times of a Poisson process whatever the answers do,\n"
+        "and a latency is counted from when the question should have left. Microseconds.\n"
+        "*Late* is by how much the generator itself was late (p99).\n\n"
+    )
+    head = ("server", "load", "checks/s", "p50", "p99", "p99.9", "max", "p99 × C++", "late")
+    return told + _table(head, rows) if rows else ""
+
+
+def _reload(lines: Sequence[Line]) -> str:
+    found = of(lines, "latency-reload")
+    rows = []
+    for line in found:
+        quiet = _base(found, "p99_us", subject=line["subject"], when="quiet")
+        quantiles = [_shown(line, f"{name}_us") for name in ("p50", "p99", "p999", "max")]
+        ratio = _ratio(median(line, "p99_us"), quiet)
+        rows.append((line["subject"], line["when"], f"{line['rate_per_s']:,}", *quantiles, ratio))
+    head = ("server", "", "checks/s", "p50", "p99", "p99.9", "max", "p99 × quiet")
+    told = "The new generation was built beforehand. Microseconds.\n\n"
+    return told + _table(head, rows) if rows else ""
+
+
+def _kernel(lines: Sequence[Line]) -> str:
+    rows = [
+        (
+            line["subject"],
+            f"{line['devices']:,}",
+            *(_shown(line, f"ns_at_{batch}") for batch in (1, 16, 512)),
+        )
+        for line in of(lines, "kernel")
+    ]
+    head = ("questions", "devices", "ns a check, batch 1", "16", "512")
+    return _table(head, rows) if rows else ""
+
+
+def _lookups(lines: Sequence[Line]) -> str:
+    rows = [
+        (
+            line["subject"],
+            line["ask"],
+            _shown(line, "checks_per_s"),
+            _shown(line, "cpu_us_per_check"),
+            f"{line['devices']:,}",
+        )
+        for line in of(lines, "lookup")
+    ]
+    head = ("", "", "look-ups/s", "CPU µs a look-up", "rows")
+    told = "One SELECT by primary key: a part of what a check needs, and no protocol of a core.\n\n"
+    return told + _table(head, rows) if rows else ""
+
+
+def _loads(lines: Sequence[Line]) -> str:
+    rows = [
+        (
+            line["subject"],
+            f"{line['devices']:,}",
+            _shown(line, "rows"),
+            _shown(line, "seconds"),
+            _shown(line, "rows_per_s"),
+            _shown(line, "cpu_seconds"),
+            _shown(line, "peak_bytes", per=2**20),
+        )
+        for line in of(lines, "load")
+    ]
+    head = ("", "devices", "CSV rows", "s", "rows/s", "CPU s", "peak MiB")
+    return _table(head, rows) if rows else ""
+
+
+def _starts(lines: Sequence[Line]) -> str:
+    rows = [
+        (line["subject"], f"{line['devices']:,}", _shown(line, "seconds"))
+        for line in of(lines, "start")
+    ]
+    return _table(("", "devices", "s"), rows) if rows else ""
+
+
+def _sizes(lines: Sequence[Line]) -> str:
+    rows = [
+        (
+            f"`{line['subject']}`",
+            f"{line['devices']:,}",
+            _shown(line, "items"),
+            _shown(line, "bytes_per_item"),
+            line["item"],
+        )
+        for line in of(lines, "size")
+    ]
+    return _table(("section", "devices", "items", "bytes", "an"), rows) if rows else ""
+
+
+def _memory(lines: Sequence[Line]) -> str:
+    rows = [
+        (line["subject"], f"{line['devices']:,}", _shown(line, "pss_bytes", per=2**20))
+        for line in of(lines, "memory")
+    ]
+    return _table(("server", "devices", "PSS, MiB"), rows) if rows else ""
+
+
+def _deltas(lines: Sequence[Line]) -> str:
+    names = ("changes", "write_s", "read_s", "advance_s", "second_s", "bytes_a_change")
+    rows = [
+        (f"{line['devices']:,}", *(_shown(line, name) for name in names))
+        for line in of(lines, "delta")
+    ]
+    head = ("base, devices", "changes", "write, s", "read, s", "apply, s", "one more, s", "bytes")
+    told = "*One more*: applying a delta of 1,000 changes behind this one. Bytes: a change.\n\n"
+    return told + _table(head, rows) if rows else ""
+
+
+def _doors(lines: Sequence[Line]) -> str:
+    rows = [
+        (line["subject"], name.replace("_", " "), _shown(line, name))
+        for line in of(lines, "door")
+        for name in line["values"]
+    ]
+    told = "As their own benchmarks tell, each beside its peer.\n\n"
+    return told + _table(("benchmark", "", ""), rows) if rows else ""
+
+
+def _absent(lines: Sequence[Line]) -> str:
+    return "".join(f"- {line['subject']}: {line['why']}\n" for line in of(lines, "absent"))
+
+
+if __name__ == "__main__":
+    chosen = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/benchmarks.jsonl")
+    write(read(chosen), chosen.parent)

@@ -1,0 +1,94 @@
+"""The page of a run: from its lines alone, with every figure's machine, versions and date."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.lines import Lines, interleaved, read, spread
+from bench.machine import about
+from bench.report import page, write
+
+ROOT = Path(__file__).parents[2]
+ABOUT = {
+    "machine": {"cpu": "A model", "cores": 4, "memory_gib": 16.0, "system": "Linux 6.1"},
+    "versions": {"eir": "0.1.0", "python": "3.13.1"},
+    "date": "2026-01-31",
+}
+
+
+def a_run(path: Path) -> Lines:
+    lines = Lines(path, ABOUT)
+    for subject, rates in (("node, native door", [60, 80, 70]), ("C++ gRPC, constant", [100] * 3)):
+        samples = [{"checks_per_s": rate, "cpu_us_per_check": 9, "wrong": 0} for rate in rates]
+        lines.add("throughput", subject, samples, ask="Check", devices=10)
+    lines.add("start", "eir serve, to its first verdict", [{"seconds": 1.5}], devices=10)
+    lines.miss("PostgreSQL", "Traceback …\nno file '/some/folder/of/this/pgbench' is there")
+    return lines
+
+
+def test_medians_ranges_and_ratios(tmp_path: Path):
+    lines = a_run(tmp_path / "lines.jsonl")
+    text = page(read(lines.path), ())
+    assert "| node, native door | Check | 70 (60–80) | 0.70 |" in text
+    assert "A model, 4 cores" in text
+    assert "2026-01-31" in text
+    assert "eir 0.1.0, python 3.13.1" in text
+    assert "- PostgreSQL: no file '…/pgbench' is there\n" in text
+    assert not lines.faults
+
+
+def test_a_wrong_or_missing_answer_is_a_fault(tmp_path: Path):
+    lines = Lines(tmp_path / "lines.jsonl", ABOUT)
+    lines.add("throughput", "node", [{"wrong": 0, "missing": 0}, {"wrong": 2, "missing": 1}])
+    assert lines.faults == [
+        "throughput, node: 2 answers wrong",
+        "throughput, node: 1 answers missing",
+    ]
+
+
+def test_rounds_go_by_turns():
+    order: list[str] = []
+    runs = {name: lambda name=name: order.append(name) or {"n": len(order)} for name in "abc"}
+    samples = interleaved(2, runs)
+    assert "".join(order) == "abcabc"
+    assert samples["b"] == [{"n": 2}, {"n": 5}]
+    assert spread([3, 1, 2.00004]) == {"median": 2.0, "low": 1.0, "high": 3.0}
+
+
+def test_the_same_lines_make_the_same_page_and_plots(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    lines = a_run(tmp_path / "benchmarks.jsonl")
+    made = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        write(read(lines.path), folder)
+        made.append({each.name: each.read_bytes() for each in folder.iterdir()})
+    assert made[0] == made[1]
+    assert set(made[0]) == {"benchmarks.md", "benchmarks-throughput.svg"}
+
+
+def test_a_line_says_where_it_was_measured_but_not_on_which_machine():
+    text = json.dumps(about())
+    assert {"machine", "versions", "date"} == set(about())
+    assert not re.search(r'"/|hostname|localhost', text)
+
+
+def test_the_page_in_docs_is_of_its_lines():
+    lines = ROOT / "docs/benchmarks.jsonl"
+    if not lines.exists():
+        assert not (ROOT / "docs/benchmarks.md").exists()
+        return
+    text = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+    drawn = re.findall(r"!\[.*?\]\((.+?)\)", text)
+    assert page(read(lines), drawn) == text
+    assert all((lines.parent / name).exists() for name in drawn)
+
+
+def test_the_saved_baseline_names_no_machine():
+    text = (ROOT / "bench/micro/baseline.json").read_text(encoding="utf-8")
+    assert '"cpu"' in text
+    assert not re.search(r'"node"|"/|hostname', text)
