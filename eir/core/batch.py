@@ -33,6 +33,7 @@ from eir.core.policy import decide, leaves_as
 from eir.core.rankindex import LINE_BITS, LINE_BYTES
 
 GROUP = 64
+SCRATCH_ROWS = 5
 LEAST_WARMED = 4
 LOW = np.uint64(0xFFFF)
 
@@ -43,20 +44,21 @@ BY_IMEI, BY_MSISDN = 0, 1
 
 
 @compiled
-def check(desc, plan, masks, imei, msisdn, imsi, now, grace_time, verdicts, valid_until, counts):
+def check(
+    desc, plan, scratch, masks, imei, msisdn, imsi, now, grace_time, verdicts, valid_until, counts
+):
     """Decide a batch of uint64 queries.
 
-    ``plan`` int64[m, PLAN_WORDS]: the sections worth warming, those of IF_NOT_BOUND last.
+    ``plan`` int64[m, PLAN_WORDS]: the sections worth warming, those of IF_NOT_BOUND last; with
+    none, ``scratch`` int64[SCRATCH_ROWS, GROUP] is not touched.
     ``verdicts`` uint8[n, 4]: (status, decided status, code, row). ``valid_until`` int64[n].
     ``counts`` uint64[CODES, 5]: one is added at (code, status) for each.
     """
     active = active_black(desc, now)
-    scratch = np.empty((3, GROUP), np.int64)
-    absent = np.empty((2, GROUP), np.uint64)
     for begin in range(0, len(imei), GROUP):
         end = min(begin + GROUP, len(imei))
         if len(plan) > 0 and end - begin >= LEAST_WARMED:
-            warm(desc, plan, imei[begin:end], msisdn[begin:end], scratch, absent)
+            warm(desc, plan, imei[begin:end], msisdn[begin:end], scratch)
         for i in range(begin, end):
             facts, black, number, deadline, until = facts_of(
                 desc, imei[i], msisdn[i], imsi[i], now, active, False
@@ -74,12 +76,13 @@ def check(desc, plan, masks, imei, msisdn, imsi, now, grace_time, verdicts, vali
 
 
 @compiled
-def warm(desc, plan, imei, msisdn, scratch, absent):
+def warm(desc, plan, imei, msisdn, scratch):
     """Send for what the probes of at most GROUP queries will read.
 
     What only a device without bindings is asked is sent for only for those.
     """
-    at, left, stride = scratch
+    at, left, stride = scratch[0], scratch[1], scratch[2]
+    absent = scratch[3:].view(np.uint64)
     keys, others = imei, imei
     for p in range(len(plan)):
         view = plan[p, SECTION] + BASE_VIEW

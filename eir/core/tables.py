@@ -39,6 +39,9 @@ _BY_NUMBER = ("exempt.subscriber.all", "exempt.subscriber.registration", "releas
 _BEFORE_BOUND = ("exempt.equipment", "bindings", BLACK_UNION)
 """The sections that every device is asked for, with a subscriber it is bound to or without."""
 
+_NO_PLAN: I64 = np.empty((0, batch.PLAN_WORDS), np.int64)
+_NO_SCRATCH: I64 = np.empty((0, 0), np.int64)
+
 WARMED_BYTES = 1 << 18
 """A section below this stays in the caches by itself."""
 
@@ -114,7 +117,10 @@ class Tables:
         valid_until = np.empty(len(imei), np.int64)
         times = (now, grace_time)
         queries = (imei, msisdn, imsi)
-        _check(self.desc, self.plan, self.masks, *queries, *times, rows, valid_until, counts)
+        warmed = len(self.plan) > 0 and len(imei) >= batch.LEAST_WARMED
+        scratch = np.empty((batch.SCRATCH_ROWS, batch.GROUP), np.int64) if warmed else _NO_SCRATCH
+        plan = self.plan if warmed else _NO_PLAN
+        _check(self.desc, plan, scratch, self.masks, *queries, *times, rows, valid_until, counts)
         return Verdicts(rows, valid_until)
 
     def facts(self, imei: int, msisdn: int, imsi: int, *, now: int) -> Facts:

@@ -30,8 +30,8 @@ from eir import limits
 from eir.doors import eligibility_codec as codec
 from eir.doors.check_reader import read_checks
 from eir.doors.check_replies import CheckReplies
-from eir.doors.grpc_border import status_of
-from eir.doors.grpc_listen import Listener, bind
+from eir.doors.rpc_border import status_of
+from eir.doors.rpc_listen import Listener, bind
 from eir.serve.checker import Answer
 
 CHECK: Final = 0
@@ -49,7 +49,7 @@ class Checks(Protocol):
     """What the door asks: serve's Checker."""
 
     def check(self, imei: codec.Keys, msisdn: codec.Keys, imsi: codec.Keys) -> Answer:
-        """Decide a batch on one generation; raises Unavailable when none serves."""
+        """Decide a batch on one generation, in any thread; raises Unavailable when none serves."""
 
 
 class Behind(Protocol):
@@ -92,7 +92,6 @@ class NativeDoor:
         self._settings = settings
         self._checker = checker
         self._make_behind = behind
-        self._deciding = threading.Lock()
         self._desks: list[_Desk] = []
         self._listeners: tuple[Listener, ...] = ()
 
@@ -104,7 +103,7 @@ class NativeDoor:
     async def start(self) -> None:
         """Listen. Calls get UNAVAILABLE until a generation serves.
 
-        Raises Refused as ``grpc_listen.bind``.
+        Raises Refused as ``rpc_listen.bind``.
         """
         settings = self._settings
         self._folder = Path(tempfile.mkdtemp(prefix="eir-"))
@@ -167,8 +166,7 @@ class NativeDoor:
         return front.bound_port
 
     def _decide(self, asked: codec.Questions) -> Answer:
-        with self._deciding:
-            return self._checker.check(asked.imei, asked.msisdn, asked.imsi)
+        return self._checker.check(asked.imei, asked.msisdn, asked.imsi)
 
     def _close(self) -> None:
         for desk in self._desks:
