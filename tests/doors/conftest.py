@@ -201,6 +201,11 @@ def open_door(request: pytest.FixtureRequest, loop_thread: LoopThread) -> Iterat
     yield from _opener(request.param, loop_thread)
 
 
+@pytest.fixture
+def open_native(loop_thread: LoopThread) -> Iterator[Opener]:
+    yield from _opener("native", loop_thread)
+
+
 @pytest.fixture(params=STREAMING_ENGINES)
 def open_streaming_door(
     request: pytest.FixtureRequest, loop_thread: LoopThread
