@@ -191,6 +191,7 @@ def _opener(engine: str, thread: LoopThread) -> Iterator[Opener]:
         opened.append(OutsideItsLoop(thread, ENGINES[engine](chosen, checker)))
         return opened[-1]
 
+    open_door.opened = opened  # type: ignore[attr-defined]
     yield open_door
     for door in opened:
         door.stop(0).result(30)
@@ -439,7 +440,7 @@ NODE_CLIENT = Path(__file__).parent / "node_client"
 def node_packages() -> Path:
     """A folder outside the tree in which the Node client's packages are installed."""
     if shutil.which("node") is None or shutil.which("npm") is None:
-        _absent("node and npm are not installed")
+        absent("node and npm are not installed")
     pinned = (NODE_CLIENT / "package-lock.json").read_bytes() + (
         NODE_CLIENT / "package.json"
     ).read_bytes()
@@ -456,13 +457,13 @@ def node_packages() -> Path:
             text=True,
         )
         if installed.returncode != 0:
-            _absent(f"npm could not install the client: {installed.stderr[-400:]}")
+            absent(f"npm could not install the client: {installed.stderr[-400:]}")
         (folder / "installed").touch()
     return folder
 
 
-def _absent(why: str) -> None:
+def absent(why: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(why)
-    warnings.warn(f"NOT TESTED: a Node client against the gRPC door: {why}", stacklevel=2)
+    warnings.warn(f"NOT TESTED: {why}", stacklevel=2)
     pytest.skip(why)
