@@ -18,6 +18,7 @@ EXTRAS = {
     "dev": [
         "coverage>=7.6",
         "grpcio-tools==1.85.1",
+        "h2>=4.1",
         "hypothesis>=6.100",
         "moto[server]>=5.1",
         "mypy>=1.14",
