@@ -99,6 +99,7 @@ def test_columns_of_a_wider_table_are_written_too():
 IDENTIFIERS = st.integers(0, 2**64 - 1) | st.integers(0, 10**15) | st.just(0)
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(
         st.tuples(
