@@ -13,10 +13,12 @@ EXTRAS = {
     "n5g": ["granian>=2.7", "httpx[http2]>=0.28", "joserfc>=1.4"],
     "fuzz": ["atheris>=3.0; sys_platform == 'linux' and python_version < '3.14'"],
     "peers": ["python-diameter>=0.9,<0.10"],
+    "native": ["pygrpc-native>=0.5,<0.6"],
     "load": ["duckdb>=2.0", "pyarrow>=17", "tzdata>=2024.1"],
     "dev": [
         "coverage>=7.6",
         "grpcio-tools==1.85.1",
+        "h2>=4.1",
         "hypothesis>=6.100",
         "moto[server]>=5.1",
         "mypy>=1.14",

@@ -92,6 +92,20 @@ def _trailing_zeros(typing_context, word):
     return types.int64(types.uint64), emit
 
 
+@intrinsic
+def _prefetch(typing_context, address):
+    def emit(context, builder, signature, arguments):
+        word, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        hint = builder.module.declare_intrinsic(
+            "llvm.prefetch", [pointer], ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
+        )
+        place = builder.inttoptr(arguments[0], pointer)
+        builder.call(hint, [place, word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), emit
+
+
 def _plain_load(kind: type[ctypes._SimpleCData[int]], result: type) -> Callable[[int], np.uint64]:
     def load(address: int) -> np.uint64:
         return cast(np.uint64, result(kind.from_address(int(address)).value))
@@ -107,8 +121,13 @@ def _plain_trailing_zeros(word: np.uint64) -> int:
     return (int(word) & -int(word)).bit_length() - 1
 
 
+def _plain_prefetch(address: int) -> None:
+    """Nothing is faster for it without the compiler."""
+
+
 # load8 … load64(address): little-endian, unaligned; int64, but load64 uint64. popcount(word): how
 # many bits are set. trailing_zeros(word): the place of the lowest set bit of a word that is not 0.
+# prefetch(address): have the line brought to the cache; any address may be given.
 if JIT_DISABLED:
     load8 = _plain_load(ctypes.c_uint8, np.int64)
     load16 = _plain_load(ctypes.c_uint16, np.int64)
@@ -117,6 +136,7 @@ if JIT_DISABLED:
 
     popcount: Callable[[np.uint64], int] = _plain_popcount
     trailing_zeros: Callable[[np.uint64], int] = _plain_trailing_zeros
+    prefetch: Callable[[int], None] = _plain_prefetch
 else:
     load8 = _load(8, types.int64)
     load16 = _load(16, types.int64)
@@ -124,3 +144,4 @@ else:
     load64 = _load(64, types.uint64)
     popcount = cast(Callable[[np.uint64], int], _popcount)
     trailing_zeros = cast(Callable[[np.uint64], int], _trailing_zeros)
+    prefetch = cast(Callable[[int], None], _prefetch)

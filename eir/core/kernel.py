@@ -29,8 +29,6 @@ from eir.core.policy import (
     RELEASED,
     ROAMER,
     WHITE,
-    decide,
-    leaves_as,
 )
 from eir.core.rankindex import LINE_BITS, LINE_BYTES
 
@@ -368,30 +366,46 @@ def subscriber_facts(desc, number, imsi):
 
 
 @compiled
-def device_facts(desc, key, number, imsi, released):
-    """Stage one, what the lists and bindings say of a device and its subscriber."""
+def device_facts(desc, key, number, imsi, released, black, every):
+    """Stage one, what the lists and bindings say of a device and its subscriber: facts, deadline.
+
+    Without ``every``, the lists that no row can ask any more are left out: most devices are bound,
+    and then only what stands above row 9 counts. The verdict is the same.
+    """
     facts = np.int64(0)
     if in_list(desc, AT_EXEMPT_EQUIPMENT, key):
         facts |= EXEMPT_EQUIPMENT
     has, bound, _ = pairs_of(desc, AT_BINDINGS, key, number)
-    has_imsi, bound_imsi, _ = pairs_of(desc, AT_BINDINGS_IMSI, key, imsi)
-    if has or has_imsi:
+    bound = bound and number != NONE and not released
+    if not bound:
+        has_imsi, bound_imsi, _ = pairs_of(desc, AT_BINDINGS_IMSI, key, imsi)
+        has, bound = has or has_imsi, bound_imsi and imsi != NONE
+    if has:
         facts |= HAS_BINDINGS
-    by_number = bound and number != NONE and not released
-    if by_number or (bound_imsi and imsi != NONE):
+    if bound:
         facts |= BOUND
+    if (every or not bound or black != NONE) and in_list(desc, AT_LEGACY, key):
+        facts |= LEGACY
+    if facts & (BOUND | LEGACY) and not every:
+        return facts, np.int64(-1)
     if in_list(desc, AT_BOUND_ELSEWHERE, key):
         facts |= BOUND_ELSEWHERE
-    if in_list(desc, AT_LEGACY, key):
-        facts |= LEGACY
-    if in_list(desc, AT_WHITE, key):
+    deadline = deadline_of(desc, key, number)
+    if deadline >= 0:
+        facts |= GREY
+    if (every or not facts & (HAS_BINDINGS | BOUND_ELSEWHERE | GREY)) and in_list(
+        desc, AT_WHITE, key
+    ):
         facts |= WHITE
-    return facts
+    return facts, deadline
 
 
 @compiled
-def facts_of(desc, key, msisdn, imsi, now, active):
-    """Stage one: (facts, black, number after mapping, deadline, override's until)."""
+def facts_of(desc, key, msisdn, imsi, now, active, every):
+    """Stage one: (facts, black, number after mapping, deadline, override's until).
+
+    ``every``: as for ``device_facts``.
+    """
     number = msisdn
     if number == NONE and imsi != NONE:
         _, _, number = pairs_of(desc, AT_IMSI_MSISDN, imsi, NONE)
@@ -403,11 +417,9 @@ def facts_of(desc, key, msisdn, imsi, now, active):
         facts |= override
     if not decodable:
         return facts | MALFORMED, NONE, number, np.int64(0), until
-    facts |= device_facts(desc, key, number, imsi, facts & RELEASED != 0)
-    deadline = deadline_of(desc, key, number)
-    if deadline >= 0:
-        facts |= GREY
-    return facts, black_of(desc, key, active), number, deadline, until
+    black = black_of(desc, key, active)
+    found, deadline = device_facts(desc, key, number, imsi, facts & RELEASED != 0, black, every)
+    return facts | found, black, number, deadline, until
 
 
 @compiled
@@ -439,31 +451,6 @@ def held(desc, key, number, code, now):
 
 
 @compiled
-def check(desc, masks, imei, msisdn, imsi, now, grace_time, verdicts, valid_until, counts):
-    """Decide a batch of uint64 queries.
-
-    ``verdicts`` uint8[n, 4]: (status, decided status, code, row). ``valid_until`` int64[n].
-    ``counts`` uint64[CODES, 5]: one is added at (code, status) for each.
-    """
-    active = active_black(desc, now)
-    shadow = desc[SHADOW] != 0
-    for i in range(len(imei)):
-        facts, black, number, deadline, until = facts_of(
-            desc, imei[i], msisdn[i], imsi[i], now, active
-        )
-        row, code = decide(facts, black, deadline, grace_time, masks)
-        decided = load8(desc[AT_STATUSES] + code)
-        spared = row >= 12 and desc[HOLD_COUNT] > 0 and held(desc, imei[i], number, code, now)
-        status = leaves_as(decided, row, spared, shadow)
-        verdicts[i, 0] = status
-        verdicts[i, 1] = decided
-        verdicts[i, 2] = code
-        verdicts[i, 3] = row
-        valid_until[i] = deadline if row == 12 else (until if row == 1 else 0)
-        counts[code, status] += np.uint64(1)
-
-
-@compiled
 def collect(desc, imei, msisdn, imsi, now):
     """Stage one alone, of one query: what ``explain`` shows."""
-    return facts_of(desc, imei, msisdn, imsi, now, active_black(desc, now))
+    return facts_of(desc, imei, msisdn, imsi, now, active_black(desc, now), True)

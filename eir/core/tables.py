@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir import limits
-from eir.core import kernel, policy
+from eir.core import batch, kernel, policy
 from eir.core.generation import BLACK_UNION, OPERATOR, REGISTRY, Generation, Section
+from eir.core.imeiset import ImeiSet
 from eir.core.orders import Hold, Override
 from eir.core.policy import FIXED_REASONS, BlackList, Policy
 from eir.core.view import Table, View, view_of
@@ -34,6 +35,16 @@ _PLACES: Mapping[str, int] = {
     "released": kernel.AT_RELEASED,
     "exempt.equipment": kernel.AT_EXEMPT_EQUIPMENT,
 }
+_BY_NUMBER = ("exempt.subscriber.all", "exempt.subscriber.registration", "released")
+_BEFORE_BOUND = ("exempt.equipment", "bindings", BLACK_UNION)
+"""The sections that every device is asked for, with a subscriber it is bound to or without."""
+
+_NO_PLAN: I64 = np.empty((0, batch.PLAN_WORDS), np.int64)
+_NO_SCRATCH: I64 = np.empty((0, 0), np.int64)
+
+WARMED_BYTES = 1 << 18
+"""A section below this stays in the caches by itself."""
+
 _UNION_PLACES = {
     REGISTRY: (kernel.AT_REGISTRY_BLACK, kernel.REGISTRY_UNION),
     OPERATOR: (kernel.AT_OPERATOR_BLACK, kernel.OPERATOR_UNION),
@@ -84,8 +95,11 @@ class Tables:
         self._name_reasons()
         count = sum(len(feed.black()) for feed in self._generations())
         self.desc: I64 = np.zeros(kernel.AT_BLACK + kernel.BLACK_WORDS * count, np.int64)
+        self._warmed: list[tuple[int, int, int, int]] = []
         self._place_sections()
         self._place_black()
+        self._warmed.sort(key=lambda row: row[batch.IF_NOT_BOUND])
+        self.plan: I64 = np.array(self._warmed, np.int64).reshape(-1, batch.PLAN_WORDS)
         self._place_policy()
         self._place_orders()
 
@@ -101,9 +115,12 @@ class Tables:
             raise ValueError(f"{len(imei)} IMEIs, {len(msisdn)} numbers, {len(imsi)} IMSIs")
         rows = np.empty((len(imei), 4), np.uint8)
         valid_until = np.empty(len(imei), np.int64)
-        _check(
-            self.desc, self.masks, imei, msisdn, imsi, now, grace_time, rows, valid_until, counts
-        )
+        times = (now, grace_time)
+        queries = (imei, msisdn, imsi)
+        warmed = len(self.plan) > 0 and len(imei) >= batch.LEAST_WARMED
+        scratch = np.empty((batch.SCRATCH_ROWS, batch.GROUP), np.int64) if warmed else _NO_SCRATCH
+        plan = self.plan if warmed else _NO_PLAN
+        _check(self.desc, plan, scratch, self.masks, *queries, *times, rows, valid_until, counts)
         return Verdicts(rows, valid_until)
 
     def facts(self, imei: int, msisdn: int, imsi: int, *, now: int) -> Facts:
@@ -143,6 +160,7 @@ class Tables:
             for name, section in feed.sections.items():
                 if name in _PLACES:
                     self._place(_PLACES[name], section)
+                    self._warm(name, _PLACES[name], section)
 
     def _place_black(self) -> None:
         """The registry's black lists, then the operator's, and each feed's union."""
@@ -152,6 +170,7 @@ class Tables:
             if BLACK_UNION in feed.sections:
                 place, gate = _UNION_PLACES[feed.feed]
                 self._place(place, feed.sections[BLACK_UNION])
+                self._warm(BLACK_UNION, place, feed.sections[BLACK_UNION])
                 self.desc[gate] = 1
             for name, section in blacks.items():
                 place = kernel.AT_BLACK + kernel.BLACK_WORDS * at
@@ -170,6 +189,19 @@ class Tables:
             self.desc[place + kernel.OVERLAID] = 1
             self._place_view(place + kernel.TOUCHED, section.overlay.touched)
             self._place_view(place + kernel.ROWS, section.overlay.rows)
+
+    def _warm(self, name: str, place: int, section: Section) -> None:
+        """Plan that a large section's memory is sent for ahead of its probes."""
+        content = section.content
+        if isinstance(content, tuple) or name == "imsi-msisdn":
+            return
+        index = not isinstance(content, ImeiSet)
+        size = (content.data if isinstance(content, ImeiSet) else content.index.data).nbytes
+        if size >= WARMED_BYTES:
+            by_number = name in _BY_NUMBER
+            later = not by_number and name not in _BEFORE_BOUND
+            column = batch.BY_MSISDN if by_number else batch.BY_IMEI
+            self._warmed.append((place, index, column, later))
 
     def _place_view(self, place: int, content: Table) -> None:
         view = view_of(content)
@@ -238,4 +270,4 @@ def _orders(section: Section, kind: type[Order]) -> list[Order]:
 
 def _check(*arguments: object) -> None:
     with np.errstate(over="ignore"):
-        kernel.check(*arguments)
+        batch.check(*arguments)

@@ -23,8 +23,10 @@ from eir.serve.checker import Answer
 from eir.wire.v1 import eligibility_pb2 as wire
 
 Keys = NDArray[np.uint64]
+Column = Sequence[int] | Keys
 M = TypeVar("M", bound=Message)
 
+_LENGTH_DELIMITED: Final = 2
 _LAST_KEY: Final = np.uint64(limits.MAX_IMEI_KEY)
 _LEAST_MSISDN: Final = np.uint64(10 ** (limits.MIN_MSISDN_DIGITS - 1))
 _MSISDN_END: Final = np.uint64(10**limits.MAX_MSISDN_DIGITS)
@@ -71,13 +73,19 @@ def read_batch(message: bytes, *, max_checks: int) -> Questions:
     Raises Refused: ``message-malformed``, ``batch-empty``, ``batch-too-long``, ``batch-uneven``,
     ``msisdn-unusable``, ``imsi-unusable``.
     """
-    return _questions(parsed(wire.CheckBatchRequest(), message), max_checks=max_checks)
+    columns = _plain_columns(message)
+    if columns is None:
+        request = parsed(wire.CheckBatchRequest(), message)
+        columns = (request.imei14, request.msisdn, request.imsi)
+    return _questions(*columns, max_checks=max_checks)
 
 
 def read_stream(message: bytes, *, max_checks: int) -> tuple[int, Questions]:
     """The tag and the questions of a CheckStreamRequest. Raises Refused as ``read_batch``."""
     request = parsed(wire.CheckStreamRequest(), message)
-    return request.tag, _questions(request.batch, max_checks=max_checks)
+    batch = request.batch
+    asked = _questions(batch.imei14, batch.msisdn, batch.imsi, max_checks=max_checks)
+    return request.tag, asked
 
 
 def write_check(answer: Answer) -> bytes:
@@ -122,18 +130,42 @@ def write_stream(tag: int, answer: Answer) -> bytes:
     return wire.CheckStreamReply(tag=tag).SerializeToString() + _packed(2, write_batch(answer))
 
 
-def _questions(request: wire.CheckBatchRequest, *, max_checks: int) -> Questions:
-    size = len(request.imei14)
+def _plain_columns(message: bytes) -> tuple[Column, Column, Column] | None:
+    """The columns of a CheckBatchRequest as client libraries write it: packed, each once, in order.
+
+    They are then the message's own bytes. None for any other form, which protobuf may read.
+    """
+    columns: list[Column] = [(), (), ()]
+    at, last = 0, 0
+    while at < len(message):
+        field, kind = message[at] >> 3, message[at] & 7
+        length, shift, at = 0, 0, at + 1
+        while at < len(message) and message[at] > 0x7F and shift < 21:
+            length |= (message[at] & 0x7F) << shift
+            shift, at = shift + 7, at + 1
+        if at == len(message) or message[at] > 0x7F:
+            return None
+        length, at = length | message[at] << shift, at + 1
+        fits = length % 8 == 0 and length <= len(message) - at
+        if not fits or kind != _LENGTH_DELIMITED or not last < field <= len(columns):
+            return None
+        columns[field - 1] = np.frombuffer(message, "<u8", length // 8, at)
+        at, last = at + length, field
+    return columns[0], columns[1], columns[2]
+
+
+def _questions(imei14: Column, msisdn: Column, imsi: Column, *, max_checks: int) -> Questions:
+    size = len(imei14)
     if size == 0:
         raise Refused("batch-empty", "imei14 is empty: a message holds at least one check")
     if size > max_checks:
         raise Refused("batch-too-long", f"{size} checks in one message; at most {max_checks}")
-    imei = np.array(request.imei14, dtype=np.uint64)
+    imei = np.array(imei14, dtype=np.uint64)
     imei[imei > _LAST_KEY] = 0
-    return Questions(imei, _msisdns(request.msisdn, size), _imsis(request.imsi, size))
+    return Questions(imei, _msisdns(msisdn, size), _imsis(imsi, size))
 
 
-def _msisdns(values: Sequence[int], size: int) -> Keys:
+def _msisdns(values: Column, size: int) -> Keys:
     column = _column("msisdn", values, size)
     bad = ((column < _LEAST_MSISDN) | (column >= _MSISDN_END)) & (column != 0)
     if bad.any():
@@ -141,9 +173,9 @@ def _msisdns(values: Sequence[int], size: int) -> Keys:
     return column
 
 
-def _imsis(values: Sequence[int], size: int) -> Keys:
+def _imsis(values: Column, size: int) -> Keys:
     column = _column("imsi", values, size)
-    if not values:
+    if len(values) == 0:
         return column
     bad = (column >> np.uint64(4) >= _IMSI_END[column & np.uint64(15)]) & (column != 0)
     if bad.any():
@@ -153,9 +185,9 @@ def _imsis(values: Sequence[int], size: int) -> Keys:
     return column
 
 
-def _column(name: str, values: Sequence[int], size: int) -> Keys:
+def _column(name: str, values: Column, size: int) -> Keys:
     """The column; zeros where the message leaves it out."""
-    if not values:
+    if len(values) == 0:
         return np.zeros(size, np.uint64)
     if len(values) != size:
         raise Refused("batch-uneven", f"{len(values)} places in {name}, {size} in imei14")

@@ -21,8 +21,8 @@ from grpc_reflection.v1alpha import reflection
 from eir import limits
 from eir.core.explanation import Explanation, Origin
 from eir.doors import eligibility_codec as codec
-from eir.doors.grpc_border import Context, answered, status_of
-from eir.doors.grpc_listen import Listener, TlsCredentials, new_server, serve, tls_of
+from eir.doors.rpc_border import Context, answered, status_of
+from eir.doors.rpc_listen import Listener, TlsCredentials, new_server, serve, tls_of
 from eir.errors import Refused
 from eir.wire.v1 import admin_pb2 as wire
 

@@ -27,9 +27,9 @@ from grpc_reflection.v1alpha import reflection
 
 from eir import limits
 from eir.doors import eligibility_codec as codec
-from eir.doors.grpc_border import Context, answered
 from eir.doors.grpc_health import Health
-from eir.doors.grpc_listen import Listener, TlsCredentials, new_server, serve, tls_of
+from eir.doors.rpc_border import Context, answered
+from eir.doors.rpc_listen import Listener, TlsCredentials, new_server, serve, tls_of
 from eir.serve.checker import Answer
 
 SERVICE: Final = "eir.v1.Eligibility"
@@ -53,7 +53,7 @@ class Checks(Protocol):
 class GrpcSettings:
     """How the door listens and what it accepts.
 
-    listen: addresses as ``grpc_listen.serve`` takes them. client_ca: clients must show a
+    listen: addresses as ``rpc_listen.serve`` takes them. client_ca: clients must show a
     certificate that leads to it. plaintext_accepted: listen in clear where other machines reach it.
     max_streams: open CheckStream calls. max_calls: open calls of every kind, streams included.
     share_port: several processes on one port (SO_REUSEPORT). drain_seconds: how long ``stop`` waits

@@ -186,6 +186,9 @@ def _parsed(text: str, name: str) -> dict[str, object]:
 
 def _grpc(grpc: GrpcSection, folder: Path, spot: Spot) -> GrpcSection:
     _tls(grpc.tls_cert, grpc.tls_key, grpc.client_ca, spot)
+    if grpc.engine == "native" and grpc.tls_cert is not None:
+        words = "native speaks no TLS: put a proxy before it that does, or take grpcio"
+        spot.at("engine").refuse(Refused("config-conflict", words))
     exposed = [address for address in grpc.listen if not _is_local(address)]
     if exposed and grpc.tls_cert is None and grpc.plaintext == "refused":
         fault = Refused(

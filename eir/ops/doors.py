@@ -11,7 +11,7 @@ import contextlib
 import gc
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from eir.doors.grpc_door import GrpcDoor, GrpcSettings
@@ -110,11 +110,33 @@ def _on_the_loop(
 def _configured(config: Config, checker: Checker, *, only_one: bool) -> Iterator[Door]:
     settings = grpc_settings(config, only_one=only_one)
     if settings.listen:
-        yield GrpcDoor(settings, checker)
+        yield _grpc_door(settings, checker, engine=config.grpc.engine)
     if config.s13 is not None and only_one:
         yield S13Door(config.s13, checker)
     if config.n5g is not None:
         yield from _n5g_doors(config.n5g, checker, only_one=only_one)
+
+
+def _grpc_door(settings: GrpcSettings, checker: Checker, *, engine: str) -> Door:
+    if engine == "grpcio":
+        return GrpcDoor(settings, checker)
+    try:
+        from eir.doors.native_door import NativeDoor, NativeSettings
+    except ImportError as error:
+        detail = f"[grpc] engine = \"native\" needs {error.name}; type: pip install 'eir[native]'"
+        raise Refused("native-extra-missing", detail) from error
+    chosen = NativeSettings(
+        listen=settings.listen,
+        plaintext_accepted=settings.plaintext_accepted,
+        max_message_bytes=settings.max_message_bytes,
+        max_checks_per_message=settings.max_checks_per_message,
+        max_calls=settings.max_calls,
+        share_port=settings.share_port,
+        drain_seconds=settings.drain_seconds,
+    )
+    return NativeDoor(
+        chosen, checker, lambda address: GrpcDoor(replace(settings, listen=(address,)), checker)
+    )
 
 
 def _n5g_doors(settings: N5gSettings, checker: Checker, *, only_one: bool) -> Iterator[Door]:

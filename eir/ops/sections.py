@@ -112,6 +112,13 @@ class GrpcSection:
         check=forms.address,
         most=16,
     )
+    engine: str = setting.choice(
+        "grpcio",
+        "What carries the calls: `grpcio`, or `native`, which answers several times as many on the"
+        " same cores, needs the extra `native`, speaks no TLS and wants a proxy before it where"
+        " clients are not trusted.",
+        words=("grpcio", "native"),
+    )
     plaintext: str = setting.choice(
         "refused",
         "Without TLS, only loopback and Unix sockets may be listened on, unless this is `accepted`:"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,11 +36,15 @@ class Answer:
 
 
 class Checker:
-    """Decides batches on whatever the holder holds, and counts them there."""
+    """Decides batches on whatever the holder holds, and counts them there.
+
+    Doors may ask from several threads: one batch is decided at a time, so that counts are whole.
+    """
 
     def __init__(self, holder: Holder, clock: Callable[[], float] = time.time) -> None:
         self._holder = holder
         self._clock = clock
+        self._deciding = threading.Lock()
 
     @property
     def ready(self) -> bool:
@@ -51,14 +56,20 @@ class Checker:
 
         Raises Unavailable while no generation serves.
         """
-        serving = self._holder.current()
-        tables, counters = serving.tables, serving.counters
-        now = int(self._clock())
-        begun = time.perf_counter_ns()
-        verdicts = tables.check(
-            imei, msisdn, imsi, now=now, grace_time=serving.grace_time(now), counts=counters.checks
-        )
-        counters.decided(time.perf_counter_ns() - begun)
+        with self._deciding:
+            serving = self._holder.current()
+            tables, counters = serving.tables, serving.counters
+            now = int(self._clock())
+            begun = time.perf_counter_ns()
+            verdicts = tables.check(
+                imei,
+                msisdn,
+                imsi,
+                now=now,
+                grace_time=serving.grace_time(now),
+                counts=counters.checks,
+            )
+            counters.decided(time.perf_counter_ns() - begun)
         rows = verdicts.rows
         return Answer(
             status=rows[:, 0],

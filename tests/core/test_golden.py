@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from eir.core import golden, kernel, tables
+from eir.core import batch, golden, tables
 from eir.core.golden import POLICY, VECTORS
 from eir.core.policy import DEFAULT_STATUS, Status
 
@@ -33,13 +33,13 @@ def test_a_wrong_vector_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_kernel_that_answers_otherwise_in_a_batch_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    right = kernel.check
+    right = batch.check
 
     def wrong_from_the_second_on(*arguments: object) -> None:
         right(*arguments)
-        arguments[7][1:, 0] = Status.WHITELISTED  # type: ignore[index]
+        arguments[9][1:, 0] = Status.WHITELISTED  # type: ignore[index]
 
-    monkeypatch.setattr(tables.kernel, "check", wrong_from_the_second_on)
+    monkeypatch.setattr(tables.batch, "check", wrong_from_the_second_on)
     with pytest.raises(RuntimeError, match="in a batch"):
         golden.verify_kernel()
 

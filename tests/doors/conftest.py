@@ -17,7 +17,7 @@ import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from eir.core.policy import FIXED_REASONS, Policy
 from eir.core.tables import Tables
 from eir.doors.grpc_door import GrpcDoor, GrpcSettings
+from eir.doors.native_door import NativeDoor, NativeSettings
 from eir.errors import Unavailable
 from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
 from eir.serve.checker import Answer, Checker
@@ -122,14 +123,19 @@ class LoopThread:
         self._thread.join(30)
 
 
-class GrpcioDoor:
-    """The door of eir.doors.grpc_door, driven from outside its loop."""
+Checking = FakeChecker | Checker
+AnyDoor = GrpcDoor | NativeDoor
 
-    def __init__(self, thread: LoopThread, settings: GrpcSettings, checker: FakeChecker) -> None:
+
+class OutsideItsLoop:
+    """A door, driven from another thread than its loop's."""
+
+    def __init__(self, thread: LoopThread, door: AnyDoor) -> None:
         self._thread = thread
-        self._door = GrpcDoor(settings, checker)
+        self._door = door
         thread.run(self._door.start())
-        self.address = self._door.addresses[0]
+        self.addresses = self._door.addresses
+        self.address = self.addresses[0]
 
     def readiness_changed(self) -> None:
         self._door.readiness_changed()
@@ -144,11 +150,23 @@ class GrpcioDoor:
         return self._thread.submit(self._door.stop(drain_seconds))
 
 
-Opener = Callable[..., RunningDoor]
-Start = Callable[[LoopThread, GrpcSettings, FakeChecker], RunningDoor]
+def native_door(settings: GrpcSettings, checker: Checking) -> NativeDoor:
+    """A native door with grpcio's behind it, as a node puts them together."""
+    common = {field.name for field in fields(NativeSettings)} & set(GrpcSettings.__slots__)
+    return NativeDoor(
+        NativeSettings(**{name: getattr(settings, name) for name in common}),
+        checker,
+        lambda address: GrpcDoor(replace(settings, listen=(address,)), checker),
+    )
 
-ENGINES: dict[str, Start] = {"grpcio": GrpcioDoor}
-STREAMING_ENGINES = ("grpcio",)
+
+Opener = Callable[..., RunningDoor]
+
+ENGINES: dict[str, Callable[[GrpcSettings, Checking], AnyDoor]] = {
+    "grpcio": GrpcDoor,
+    "native": native_door,
+}
+STREAMING_ENGINES = ("grpcio", "native")
 TLS_ENGINES = ("grpcio",)
 
 
@@ -159,14 +177,21 @@ def loop_thread() -> Iterator[LoopThread]:
     thread.close()
 
 
+@pytest.fixture(params=ENGINES)
+def new_door(request: pytest.FixtureRequest) -> Callable[[GrpcSettings, Checking], AnyDoor]:
+    """Makes a door that does not listen yet."""
+    return ENGINES[request.param]
+
+
 def _opener(engine: str, thread: LoopThread) -> Iterator[Opener]:
     opened: list[RunningDoor] = []
 
     def open_door(checker: FakeChecker, **settings: object) -> RunningDoor:
         chosen = GrpcSettings(**{"listen": ("127.0.0.1:0",), **settings})  # type: ignore[arg-type]
-        opened.append(ENGINES[engine](thread, chosen, checker))
+        opened.append(OutsideItsLoop(thread, ENGINES[engine](chosen, checker)))
         return opened[-1]
 
+    open_door.opened = opened  # type: ignore[attr-defined]
     yield open_door
     for door in opened:
         door.stop(0).result(30)
@@ -175,6 +200,11 @@ def _opener(engine: str, thread: LoopThread) -> Iterator[Opener]:
 @pytest.fixture(params=ENGINES)
 def open_door(request: pytest.FixtureRequest, loop_thread: LoopThread) -> Iterator[Opener]:
     yield from _opener(request.param, loop_thread)
+
+
+@pytest.fixture
+def open_native(loop_thread: LoopThread) -> Iterator[Opener]:
+    yield from _opener("native", loop_thread)
 
 
 @pytest.fixture(params=STREAMING_ENGINES)
@@ -410,7 +440,7 @@ NODE_CLIENT = Path(__file__).parent / "node_client"
 def node_packages() -> Path:
     """A folder outside the tree in which the Node client's packages are installed."""
     if shutil.which("node") is None or shutil.which("npm") is None:
-        _absent("node and npm are not installed")
+        absent("node and npm are not installed")
     pinned = (NODE_CLIENT / "package-lock.json").read_bytes() + (
         NODE_CLIENT / "package.json"
     ).read_bytes()
@@ -427,13 +457,13 @@ def node_packages() -> Path:
             text=True,
         )
         if installed.returncode != 0:
-            _absent(f"npm could not install the client: {installed.stderr[-400:]}")
+            absent(f"npm could not install the client: {installed.stderr[-400:]}")
         (folder / "installed").touch()
     return folder
 
 
-def _absent(why: str) -> None:
+def absent(why: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(why)
-    warnings.warn(f"NOT TESTED: a Node client against the gRPC door: {why}", stacklevel=2)
+    warnings.warn(f"NOT TESTED: {why}", stacklevel=2)
     pytest.skip(why)

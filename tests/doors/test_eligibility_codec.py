@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -99,6 +99,7 @@ def test_columns_of_a_wider_table_are_written_too():
 IDENTIFIERS = st.integers(0, 2**64 - 1) | st.integers(0, 10**15) | st.just(0)
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(
         st.tuples(
@@ -133,3 +134,38 @@ def test_the_refused_place_is_named():
     message = wire.CheckBatchRequest(imei14=[1, 2, 3], msisdn=[0, 989121234567, 7])
     with pytest.raises(Refused, match=r"msisdn\[2\]"):
         codec.read_batch(message.SerializeToString(), max_checks=3)
+
+
+COLUMN = st.lists(st.sampled_from([0, 1, 989121234567, 2**64 - 1, 6913761975308639]), max_size=40)
+BATCHES = st.builds(
+    lambda imei, msisdn, imsi: wire.CheckBatchRequest(
+        imei14=imei, msisdn=msisdn, imsi=imsi
+    ).SerializeToString(),
+    COLUMN,
+    COLUMN,
+    COLUMN,
+)
+TOUCHED = st.builds(
+    lambda message, place, bytes_: message[:place] + bytes_ + message[place + len(bytes_) :],
+    BATCHES,
+    st.integers(0, 400),
+    st.binary(max_size=3),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(BATCHES, TOUCHED, st.builds(bytes.__add__, BATCHES, BATCHES), st.binary()))
+def test_a_batch_read_from_its_own_bytes_is_what_protobuf_reads(message):
+    columns = codec._plain_columns(message)
+    if columns is not None:
+        request = wire.CheckBatchRequest.FromString(message)
+        read = [list(map(int, column)) for column in columns]
+        assert read == [list(request.imei14), list(request.msisdn), list(request.imsi)]
+
+
+def test_a_batch_of_a_client_library_is_read_from_its_own_bytes():
+    for size in (1, 15, 16, 2_047, 8_192):
+        request = wire.CheckBatchRequest(imei14=range(size), imsi=range(size))
+        columns = codec._plain_columns(request.SerializeToString())
+        assert columns is not None
+        assert [len(column) for column in columns] == [size, 0, size]

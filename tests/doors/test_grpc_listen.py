@@ -8,18 +8,19 @@ import stat
 
 import pytest
 
-from eir.doors.grpc_door import GrpcDoor, GrpcSettings
+from eir.doors.grpc_door import GrpcSettings
 from eir.errors import Refused
 
 CLEAR_ELSEWHERE = ["0.0.0.0:0", "[::]:0", "192.0.2.7:50061", "eir.example:50061", "*:50061"]
 
 
 @pytest.fixture
-def start(loop_thread, checker):
+def start(new_door, loop_thread, checker):
     doors = []
 
     def started(*addresses, **settings):
-        doors.append(GrpcDoor(GrpcSettings(listen=addresses, **settings), checker))
+        chosen = GrpcSettings(listen=addresses, **settings)
+        doors.append(new_door(chosen, checker))
         loop_thread.run(doors[-1].start())
         return doors[-1]
 

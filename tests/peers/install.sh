@@ -19,6 +19,7 @@ freeDiameterd:freediameter freediameterd
 h2load:nghttp2-client
 ip:iproute2
 nghttp:nghttp2-client
+nginx:nginx-light
 npm:nodejs npm
 openssl:openssl
 tshark:tshark

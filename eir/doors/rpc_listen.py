@@ -11,7 +11,7 @@ import socket
 import ssl
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -126,40 +126,71 @@ async def serve(
     ``listen-malformed``; ``listen-plaintext`` for an address that other machines reach, without TLS
     and not accepted; ``listen-failed`` when the system does not let us.
     """
+
+    def add(address: str) -> int:
+        if tls is None or address.startswith(_UNIX):
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, tls.for_server())
+
+    try:
+        bound = bind(
+            addresses,
+            add,
+            clear=tls is None,
+            plaintext_accepted=plaintext_accepted,
+            socket_mode=socket_mode,
+        )
+    except Refused:
+        await server.start()  # grpcio lets go of bound ports only by way of a started server
+        await server.stop(None)
+        raise
+    await server.start()
+    return bound
+
+
+def bind(
+    addresses: Sequence[str],
+    add: Callable[[str], int],
+    *,
+    clear: bool,
+    plaintext_accepted: bool,
+    socket_mode: int = 0o660,
+) -> tuple[Listener, ...]:
+    """Bind every address by ``add``, an engine's own function, which gives back the port.
+
+    Where an address may be is the same for every engine; see ``serve``, also for what it raises.
+    ``clear``: no TLS is spoken. After Refused the engine may have ports bound, but no socket's name
+    is left.
+    """
     bound: list[Listener] = []
     try:
         for address in addresses:
             if address.startswith(_UNIX):
-                bound.append(_bind_unix(server, Path(address.removeprefix(_UNIX)), socket_mode))
+                bound.append(_bind_unix(add, Path(address.removeprefix(_UNIX)), socket_mode))
             else:
-                bound.append(_bind_tcp(server, address, tls, plaintext_accepted))
+                bound.append(_bind_tcp(add, address, clear=clear and not plaintext_accepted))
     except Refused:
-        await server.start()  # grpcio lets go of bound ports only by way of a started server
-        await server.stop(None)
         for listener in bound:
             listener.release()
         raise
-    await server.start()
     return tuple(bound)
 
 
-def _bind_tcp(
-    server: grpc.aio.Server, address: str, tls: TlsCredentials | None, plaintext_accepted: bool
-) -> Listener:
+def _bind_tcp(add: Callable[[str], int], address: str, *, clear: bool) -> Listener:
     host, separator, port = address.rpartition(":")
     if not host or not separator or not port.isascii() or not port.isdigit():
         raise Refused("listen-malformed", "write host:port, [v6]:port or unix:/path", where=address)
-    if tls is None and not plaintext_accepted and not _is_loopback(host):
+    if clear and not _is_loopback(host):
         raise Refused(
             "listen-plaintext",
             "other machines reach this address in clear: give a certificate, listen on loopback or"
             ' a Unix socket, or say plaintext = "accepted"',
             where=address,
         )
-    return Listener(f"{host}:{_add_port(server, address, tls, named=address)}")
+    return Listener(f"{host}:{_added(add, address, named=address)}")
 
 
-def _bind_unix(server: grpc.aio.Server, path: Path, mode: int) -> Listener:
+def _bind_unix(add: Callable[[str], int], path: Path, mode: int) -> Listener:
     """Bind under another name in a directory of our own, set the mode, then move to the name.
 
     So there is no moment in which others could connect, and a dead node's socket is replaced.
@@ -168,7 +199,7 @@ def _bind_unix(server: grpc.aio.Server, path: Path, mode: int) -> Listener:
     try:
         with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as private:
             scratch = Path(private, "s")
-            _add_port(server, f"{_UNIX}{scratch}", None, named=str(path))
+            _added(add, f"{_UNIX}{scratch}", named=str(path))
             scratch.chmod(mode)
             made = scratch.lstat()
             scratch.rename(path)
@@ -189,14 +220,10 @@ def _refuse_unless_free(path: Path) -> None:
             raise Refused("listen-failed", "another server answers there", where=str(path))
 
 
-def _add_port(
-    server: grpc.aio.Server, address: str, tls: TlsCredentials | None, *, named: str
-) -> int:
+def _added(add: Callable[[str], int], address: str, *, named: str) -> int:
     try:
-        if tls is None:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, tls.for_server())
-    except RuntimeError as fault:
+        return add(address)
+    except (RuntimeError, OSError) as fault:
         raise Refused("listen-failed", str(fault), where=named) from fault
 
 

@@ -1,0 +1,294 @@
+"""The gRPC door at line rate: Check and CheckBatch of eir.v1.Eligibility by pygrpc-native.
+
+HTTP/2 runs outside the interpreter; what has come meanwhile is taken in one go and decided
+together, on one generation. Every other method (CheckStream, health, reflection) is carried on to a
+door behind this one, over a Unix socket in a folder of our own: one port, one service.
+
+    clients ─▶ front ─ Check, CheckBatch ─▶ take ─▶ shed ─▶ decide ─▶ respond     (one thread each)
+                 └──── any other method ─▶ Unix socket ─▶ the door behind
+
+Promises: at most ``max_calls`` calls and MAX_WAITING_BYTES wait their turn; what comes beyond gets
+RESOURCE_EXHAUSTED before anything else is decided. A call whose caller has gone is not decided.
+Never speaks TLS: where other machines reach it, a proxy ends TLS before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import grpc
+from pygrpc_native import EVENT_CALL, EVENT_CANCEL, NativeGrpcFront
+
+from eir import limits
+from eir.doors import eligibility_codec as codec
+from eir.doors.check_reader import read_checks
+from eir.doors.check_replies import CheckReplies
+from eir.doors.rpc_border import status_of
+from eir.doors.rpc_listen import Listener, bind
+from eir.serve.checker import Answer
+
+CHECK: Final = 0
+METHODS: Final = (("/eir.v1.Eligibility/Check", False), ("/eir.v1.Eligibility/CheckBatch", False))
+_TOGETHER_CALLS: Final = 256
+_MAX_SHED_TAKES: Final = 16
+_QUIET_SECONDS: Final = 0.05
+
+Event = tuple[int, int, int, bytes | None, bytes | str | None]
+Call = tuple[int, bytes]
+"""A call's id and its message."""
+
+
+class Checks(Protocol):
+    """What the door asks: serve's Checker."""
+
+    def check(self, imei: codec.Keys, msisdn: codec.Keys, imsi: codec.Keys) -> Answer:
+        """Decide a batch on one generation, in any thread; raises Unavailable when none serves."""
+
+
+class Behind(Protocol):
+    """The door that answers all other methods, on a Unix socket that it is given."""
+
+    async def start(self) -> None:
+        """Listen."""
+
+    def readiness_changed(self) -> None:
+        """Tell health watchers to look again."""
+
+    async def stop(self, drain_seconds: float | None = None) -> None:
+        """Health turns NOT_SERVING; streams in flight finish, or are cut when time is up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativeSettings:
+    """How the door listens and what it accepts; GrpcSettings' fields of the same names.
+
+    ``max_calls``: calls that may wait their turn. ``io_threads``: of HTTP/2, for each address.
+    """
+
+    listen: tuple[str, ...] = ("127.0.0.1:50061",)
+    plaintext_accepted: bool = False
+    max_message_bytes: int = limits.MAX_GRPC_MESSAGE_BYTES
+    max_checks_per_message: int = limits.MAX_CHECKS_PER_MESSAGE
+    max_calls: int = limits.MAX_GRPC_CALLS
+    share_port: bool = False
+    drain_seconds: float = 10.0
+    io_threads: int = 1
+
+
+class NativeDoor:
+    """One listening server. start and stop are called on one event loop, which stays free."""
+
+    def __init__(
+        self, settings: NativeSettings, checker: Checks, behind: Callable[[str], Behind]
+    ) -> None:
+        """Nothing listens yet. ``behind`` makes the door that listens on the address given."""
+        self._settings = settings
+        self._checker = checker
+        self._make_behind = behind
+        self._desks: list[_Desk] = []
+        self._listeners: tuple[Listener, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses bound, ports resolved; empty before ``start``."""
+        return tuple(listener.address for listener in self._listeners)
+
+    async def start(self) -> None:
+        """Listen. Calls get UNAVAILABLE until a generation serves.
+
+        Raises Refused as ``rpc_listen.bind``.
+        """
+        settings = self._settings
+        self._folder = Path(tempfile.mkdtemp(prefix="eir-"))
+        self._behind = self._make_behind(f"unix:{self._folder}/s")
+        read_checks([b""])  # compiles, if nobody has yet
+        try:
+            self._listeners = bind(
+                settings.listen,
+                self._add,
+                clear=True,
+                plaintext_accepted=settings.plaintext_accepted,
+            )
+            await self._behind.start()
+        except BaseException:
+            self._close()
+            raise
+        for desk in self._desks:
+            desk.open()
+
+    def readiness_changed(self) -> None:
+        """Tell health watchers to look again. May be called from any thread, while started."""
+        self._behind.readiness_changed()
+
+    def reload(self) -> None:
+        """Nothing is read again: there are no certificates."""
+
+    async def stop(self, drain_seconds: float | None = None) -> None:
+        """Drain and close.
+
+        Health turns NOT_SERVING and streams end; calls are answered until none comes for a moment.
+        What is still open after ``drain_seconds`` (None: as configured) is cut.
+        """
+        loop = asyncio.get_running_loop()
+        seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
+        end = loop.time() + seconds
+        await self._behind.stop(seconds)
+        while loop.time() < end:
+            before = [desk.takes for desk in self._desks]
+            await asyncio.sleep(_QUIET_SECONDS)
+            if before == [desk.takes for desk in self._desks if desk.idle]:
+                break
+        self._close()
+        for desk in self._desks:
+            await asyncio.to_thread(desk.join)
+
+    def _add(self, address: str) -> int:
+        settings = self._settings
+        front = NativeGrpcFront(
+            address,
+            METHODS,
+            io_threads=settings.io_threads,
+            call_details=True,
+            keepalive_time_ms=60_000,
+            keepalive_timeout_ms=20_000,
+            max_concurrent_streams=limits.MAX_NATIVE_STREAMS_PER_CONNECTION,
+            reuse_port=settings.share_port,
+        )
+        front.set_fallback(f"{self._folder}/s")
+        self._desks.append(_Desk(front, settings, self._decide))
+        return front.bound_port
+
+    def _decide(self, asked: codec.Questions) -> Answer:
+        return self._checker.check(asked.imei, asked.msisdn, asked.imsi)
+
+    def _close(self) -> None:
+        for desk in self._desks:
+            desk.close()
+        for listener in self._listeners:
+            listener.release()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _Desk:
+    """One front, and the thread that answers what it takes in."""
+
+    def __init__(
+        self,
+        front: NativeGrpcFront,
+        settings: NativeSettings,
+        decide: Callable[[codec.Questions], Answer],
+    ) -> None:
+        self._front = front
+        self._settings = settings
+        self._decide = decide
+        self._replies = CheckReplies()
+        self._thread = threading.Thread(target=self._serve, name="native-door", daemon=True)
+        self.takes = 0
+        self.idle = True
+
+    def open(self) -> None:
+        self._front.start()
+        self._thread.start()
+
+    def close(self) -> None:
+        self._front.close()
+
+    def join(self) -> None:
+        """Wait a moment for the thread: what it decides on has been cut."""
+        self._thread.join(1.0)
+
+    def _serve(self) -> None:
+        most = self._settings.max_calls
+        while (events := self._front.recv_batch(most)) is not None:
+            self.idle = False
+            self.takes += 1
+            if len(events) == most:
+                self._shed_what_is_behind(most)
+            calls = self._waiting(events)
+            for begin in range(0, len(calls), _TOGETHER_CALLS):
+                self._answer(calls[begin : begin + _TOGETHER_CALLS])
+            self.idle = True
+
+    def _shed_what_is_behind(self, most: int) -> None:
+        """Refuse what waits behind a full take; a flood can't keep us at it for ever."""
+        for _ in range(_MAX_SHED_TAKES):
+            late = self._front.recv_batch(most, 0) or []
+            for kind, call, *_rest in late:
+                if kind == EVENT_CALL:
+                    self._shed(call)
+            if len(late) < most:
+                return
+
+    def _shed(self, call: int) -> None:
+        words = f"calls-exhausted: {self._settings.max_calls} calls wait on this node"
+        self._fail(call, grpc.StatusCode.RESOURCE_EXHAUSTED, words)
+
+    def _waiting(self, events: Sequence[Event]) -> list[tuple[int, int, bytes]]:
+        """(method, call, message) of the calls to answer, in order.
+
+        Not those whose callers have gone, nor what would be more bytes than may wait.
+        """
+        gone = {call for kind, call, *_rest in events if kind == EVENT_CANCEL}
+        kept, held = [], 0
+        for _kind, call, method, message, _peer in events:
+            if message is None or call in gone:
+                continue
+            held += len(message)
+            if len(message) > self._settings.max_message_bytes:
+                words = f"{len(message)} vs. {self._settings.max_message_bytes}"
+                self._fail(
+                    call,
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    f"SERVER: Received message larger than max ({words})",
+                )
+            elif held > limits.MAX_WAITING_BYTES:
+                self._shed(call)
+            else:
+                kept.append((method, call, message))
+        return kept
+
+    def _answer(self, calls: Sequence[tuple[int, int, bytes]]) -> None:
+        checks = [(call, message) for method, call, message in calls if method == CHECK]
+        if checks:
+            self._answer_checks(checks)
+        for method, call, message in calls:
+            if method != CHECK:
+                self._answer_batch(call, message)
+
+    def _answer_checks(self, calls: Sequence[Call]) -> None:
+        """All of them by one question to the checker."""
+        try:
+            gathered = read_checks([message for _, message in calls])
+            for place, refusal in gathered.refused.items():
+                self._fail(calls[place][0], *status_of(refusal))
+            asking = [
+                call for place, (call, _) in enumerate(calls) if place not in gathered.refused
+            ]
+            replies = self._replies.write(self._decide(gathered.asked)) if asking else []
+        except Exception as failure:
+            status = status_of(failure)
+            for call, _ in calls:
+                self._fail(call, *status)
+            return
+        respond = self._front.respond
+        for call, reply in zip(asking, replies, strict=True):
+            respond(call, reply)
+
+    def _answer_batch(self, call: int, message: bytes) -> None:
+        try:
+            asked = codec.read_batch(message, max_checks=self._settings.max_checks_per_message)
+            reply = codec.write_batch(self._decide(asked))
+        except Exception as failure:
+            self._fail(call, *status_of(failure))
+            return
+        self._front.respond(call, reply)
+
+    def _fail(self, call: int, code: grpc.StatusCode, words: str) -> None:
+        self._front.fail(call, code.value[0], words)

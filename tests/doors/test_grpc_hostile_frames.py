@@ -1,0 +1,139 @@
+"""What a client can do with well-formed HTTP/2 to harm others. While it does, others are answered.
+
+Each attack keeps its connection open until the door has answered somebody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import h2.config
+import h2.connection
+import h2.exceptions
+import pytest
+from grpc import StatusCode
+
+from eir.wire.v1 import eligibility_pb2 as wire
+
+CHECK = "/eir.v1.Eligibility/Check"
+BATCH = "/eir.v1.Eligibility/CheckBatch"
+HEADERS = (
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":authority", "eir.example"),
+    ("te", "trailers"),
+    ("content-type", "application/grpc"),
+)
+
+
+class Hostile:
+    """One HTTP/2 connection that checks nothing of what it sends."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)), timeout=30)
+        self.h2 = h2.connection.H2Connection(
+            h2.config.H2Configuration(
+                header_encoding=None,
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+            )
+        )
+        self.h2.initiate_connection()
+        self.send()
+
+    def send(self) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.socket.sendall(self.h2.data_to_send())
+
+    def open(self, path: str, *more: tuple[str, str]) -> int:
+        stream = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream, [*HEADERS, (":path", path), *more])
+        return stream
+
+    def ask(self, path: str, message: bytes, *, told: int | None = None) -> int:
+        stream = self.open(path)
+        length = len(message) if told is None else told
+        body = b"\0" + length.to_bytes(4, "big") + message
+        self.h2.send_data(stream, body, end_stream=True)
+        return stream
+
+
+@pytest.fixture
+def hostile(open_door, checker, stub_of, a_check) -> Iterator[Hostile]:
+    """A hostile connection; others are answered before, beside it, and after it."""
+    address = open_door(checker).address
+    stub = stub_of(address)
+    assert stub.Check(a_check, timeout=30).status
+    attacker = Hostile(address)
+    yield attacker
+    assert stub.Check(a_check, timeout=30).status
+    assert stub_of(address).Check(a_check, timeout=30).status
+    attacker.socket.close()
+    assert stub.Check(a_check, timeout=30).status
+
+
+def test_half_a_message(hostile):
+    stream = hostile.open(CHECK)
+    hostile.h2.send_data(stream, b"\0\0\0\0\x64half")
+    hostile.send()
+
+
+@pytest.mark.parametrize("told", [0, 3, 2**31, 2**32 - 1])
+def test_a_length_that_lies(hostile, told, a_check):
+    hostile.ask(CHECK, a_check.SerializeToString(), told=told)
+    hostile.send()
+
+
+def test_headers_of_60_kb(hostile):
+    for _ in range(4):
+        hostile.open(CHECK, ("x", "y" * 60_000))
+        hostile.send()
+
+
+def test_a_thousand_streams_that_never_end(hostile):
+    for _ in range(100):
+        hostile.open(CHECK)
+    hostile.send()
+    for _ in range(900):
+        hostile.h2.remote_settings.max_concurrent_streams = 10_000
+        hostile.open(CHECK)
+    hostile.send()
+
+
+def test_resets_in_flight(hostile, a_check):
+    message = a_check.SerializeToString()
+    for _ in range(1_000):
+        hostile.h2.reset_stream(hostile.ask(CHECK, message), error_code=8)
+    hostile.send()
+
+
+def test_answers_that_nobody_reads(hostile):
+    """A window of nothing: five answers of 13 kB can't leave."""
+    hostile.h2.update_settings({4: 0})
+    message = wire.CheckBatchRequest(imei14=range(1, 1_001)).SerializeToString()
+    for _ in range(5):
+        hostile.ask(BATCH, message)
+    hostile.send()
+
+
+def test_unknown_methods_by_the_hundred(hostile):
+    for number in range(50):
+        hostile.ask(f"/eir.v1.Eligibility/M{number}", b"")
+    hostile.send()
+
+
+def test_two_messages_in_a_unary_call(hostile, a_check):
+    message = a_check.SerializeToString()
+    stream = hostile.open(CHECK)
+    framed = b"\0" + len(message).to_bytes(4, "big") + message
+    hostile.h2.send_data(stream, framed * 2, end_stream=True)
+    hostile.send()
+
+
+def test_a_call_that_says_it_is_packed_and_is_not(open_door, checker, connect, failure_of):
+    call = connect(open_door(checker).address).unary_unary(CHECK)
+    code, _ = failure_of(call, b"\x1f\x8b" + bytes(20))
+    assert code is StatusCode.INVALID_ARGUMENT
