@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir.core.explanation import Explanation, explain
+from eir.serve.counters import DOORS
 from eir.serve.holder import Holder
 
 U64 = NDArray[np.uint64]
@@ -35,11 +36,18 @@ class Answer:
 
 
 class Checker:
-    """Decides batches on whatever the holder holds, and counts them there."""
+    """Decides batches on whatever the holder holds, and counts them there, as of one door."""
 
-    def __init__(self, holder: Holder, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, holder: Holder, clock: Callable[[], float] = time.time, *, door: str = DOORS[0]
+    ) -> None:
         self._holder = holder
         self._clock = clock
+        self._door = DOORS.index(door)
+
+    def through(self, door: str) -> Checker:
+        """The same for another of DOORS."""
+        return Checker(self._holder, self._clock, door=door)
 
     @property
     def ready(self) -> bool:
@@ -56,7 +64,12 @@ class Checker:
         now = int(self._clock())
         begun = time.perf_counter_ns()
         verdicts = tables.check(
-            imei, msisdn, imsi, now=now, grace_time=serving.grace_time(now), counts=counters.checks
+            imei,
+            msisdn,
+            imsi,
+            now=now,
+            grace_time=serving.grace_time(now),
+            counts=counters.by_door[self._door],
         )
         counters.decided(time.perf_counter_ns() - begun)
         rows = verdicts.rows
