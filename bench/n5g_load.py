@@ -22,8 +22,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,8 +30,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.nation import FIRST_NUMBER, questions, real_checker
+
 PATH = "/n5g-eir-eic/v1/equipment-status"
-FIRST_NUMBER = 989_120_000_000
 TICKS = os.sysconf("SC_CLK_TCK")
 NAMES = ("constant", "door")
 
@@ -192,51 +191,12 @@ class ConstantChecker:
         return SimpleNamespace(status=(imei >= 0).view(np.uint8))
 
 
-def white(devices: int):
-    """IMEI keys, clustered by TAC, the same in every run: uint64, sorted, unique."""
-    random = np.random.default_rng(5)
-    tacs = 35_000_000 + random.integers(0, max(devices // 2_500, 1), devices, dtype=np.uint64)
-    serials = random.integers(0, 1_000_000, devices, dtype=np.uint64)
-    return np.unique(tacs * np.uint64(1_000_000) + serials)
-
-
 def queries(devices: int) -> list[str]:
     """1,024 questions: bound, white, black and unknown devices in turn, each with a number."""
-    keys = white(devices) if devices else np.arange(1, 200_001, dtype=np.uint64)
-    picks = np.random.default_rng(6).integers(0, len(keys) // 200, 1_024) * 200
-    lines = []
-    for at, pick in enumerate(picks.tolist()):
-        place = pick + (2, 1, 0, 2)[at % 4]
-        key = int(keys[place]) + (10**13 if at % 4 == 3 else 0)
-        number = FIRST_NUMBER + place // 2
-        lines.append(f"pei=imei-{key:014d}0&gpsi=msisdn-{number}")
-    return lines
-
-
-def real_checker(devices: int):
-    """A checker on one registry snapshot in memory: white, black.stolen and bindings."""
-    from eir.core.policy import Policy
-    from eir.core.tables import Tables
-    from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
-    from eir.serve.checker import Checker
-    from eir.serve.holder import Holder, Serving
-
-    keys, now = white(devices), int(time.time())
-    head = SnapshotHead(
-        feed="registry", registry_id="bench", session=str(uuid.UUID(int=1)), serial=1, made_at=now
-    )
-    writer = SnapshotWriter(head)
-    writer.add_list("white", [keys])
-    writer.add_list("black.stolen", [keys[::100]], reason_id=256)
-    bound = keys[::2]
-    numbers = np.uint64(FIRST_NUMBER) + np.arange(len(bound), dtype=np.uint64)
-    writer.add_pairs("bindings", [(bound, numbers)])
-    with tempfile.TemporaryDirectory() as folder:
-        writer.write(Path(folder) / "snapshot")
-        registry = open_snapshot(Path(folder) / "snapshot")
-    holder = Holder()
-    holder.swap(Serving(Tables(registry, None, Policy()), now))
-    return Checker(holder)
+    return [
+        f"pei=imei-{key:014d}0&gpsi=msisdn-{FIRST_NUMBER + subscriber}"
+        for key, subscriber in questions(devices, 1_024)
+    ]
 
 
 if __name__ == "__main__":

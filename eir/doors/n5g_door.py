@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -30,6 +29,7 @@ from eir.doors import n5g_codec as codec
 from eir.doors.n5g_settings import N5gSettings, TlsSettings
 from eir.doors.n5g_token import TokenGate
 from eir.errors import Unavailable
+from eir.serve.events import Events, Key
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,9 @@ _PING_MS: Final = 30_000
 _PING_TIMEOUT_S: Final = 20
 _HEADER_READ_MS: Final = 10_000
 _POLL_S: Final = 0.01
+_EVENTS: Final[Mapping[int, Key]] = {
+    status: ("n5g", "answer", str(status), "") for status in range(100, 600)
+}
 _QUIET: Final = {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
 """Keeps granian from replacing the process's log handlers with its own."""
 
@@ -118,11 +121,16 @@ _NEXT_TURN: Final = _NextTurn()
 class N5gDoor:
     """One listening door. ``start`` returns when it listens, ``stop`` when it no longer does.
 
-    ``answers`` counts responses by HTTP status.
+    ``events`` counts responses by HTTP status.
     """
 
     def __init__(
-        self, settings: N5gSettings, checker: Checker, *, gate: TokenGate | None = None
+        self,
+        settings: N5gSettings,
+        checker: Checker,
+        *,
+        gate: TokenGate | None = None,
+        events: Events | None = None,
     ) -> None:
         self._settings = settings
         self._checker = checker
@@ -138,7 +146,7 @@ class N5gDoor:
         self._stopping = False
         self._server: Server | None = None
         self._serving: asyncio.Task[None] | None = None
-        self.answers: Counter[int] = Counter()
+        self.events = events or Events()
         self.port = settings.port
 
     @property
@@ -196,7 +204,7 @@ class N5gDoor:
         except Exception:
             logger.exception("a request was not answered as it should be")
             reply = codec.problem_reply(codec.OUR_FAULT)
-        self.answers[reply.status] += 1
+        self.events.add(_EVENTS[reply.status])
         if method == "HEAD":
             proto.response_empty(reply.status, reply.headers)
         else:

@@ -36,6 +36,7 @@ from eir.doors.s13_peer import (
 )
 from eir.doors.s13_settings import S13Settings, TlsSettings
 from eir.errors import Refused, Unavailable
+from eir.serve.events import Events
 
 log = logging.getLogger("eir.s13")
 
@@ -70,16 +71,20 @@ class Decider(Protocol):
 class S13Door:
     """One listening S13 responder; all its methods are for the event loop's thread.
 
-    ``origin_state_id`` must rise at each restart; by default it is the time. ``counts`` holds what
-    happened: ("answer", form name), ("fault", Result-Code), ("opened", peer), ("closed", reason),
-    and ("asked", peer).
+    ``origin_state_id`` must rise at each restart; by default it is the time. ``events`` counts what
+    happened, each by peer: "answer" by form, "fault" by Result-Code, "closed" by reason, "opened".
     """
 
     def __init__(
-        self, settings: S13Settings, checker: Decider, *, origin_state_id: int | None = None
+        self,
+        settings: S13Settings,
+        checker: Decider,
+        *,
+        origin_state_id: int | None = None,
+        events: Events | None = None,
     ) -> None:
         self.settings = settings
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.events = events or Events()
         state_id = int(time.time()) if origin_state_id is None else origin_state_id
         self.node = Node.of(settings, origin_state_id=state_id & 0xFFFFFFFF)
         self._checker = checker
@@ -178,6 +183,7 @@ class S13Door:
             self.settings.address,
             self._port,
             backlog=512,
+            reuse_port=self.settings.share_port,
             ssl=self._tls,
             ssl_handshake_timeout=self.settings.cer_seconds if self._tls else None,
         )
@@ -204,7 +210,7 @@ class S13Door:
     def joined(self, connection: _Connection) -> bool:
         """True when one more connection is within bounds."""
         if self._stopping or len(self._connections) >= self.settings.max_connections:
-            self.counts["closed", "too-many"] += 1
+            self.note("closed", "too-many")
             return False
         self._connections.add(connection)
         return True
@@ -221,13 +227,20 @@ class S13Door:
         )
         return open_now < self.settings.max_connections_per_peer
 
-    def answer(self, questions: Sequence[Question]) -> bytes:
+    def note(self, event: str, what: str, peer: str = "", times: int = 1) -> None:
+        """Count it."""
+        self.events.add(("s13", event, what, peer), times)
+
+    def answer(self, questions: Sequence[Question], peer: str) -> bytes:
         """The ECAs of one read, in order. Never raises: a bug answers 5012, loudly."""
         most = limits.MAX_S13_QUESTIONS_PER_CHECK
         if len(questions) > most:
             pieces = range(0, len(questions), most)
-            return b"".join(self.answer(questions[at : at + most]) for at in pieces)
-        return compose(questions, self._answers(questions))
+            return b"".join(self.answer(questions[at : at + most], peer) for at in pieces)
+        answers = self._answers(questions)
+        for form, times in Counter([form.name for form in answers]).items():
+            self.note("answer", form, peer, times)
+        return compose(questions, answers)
 
     def _answers(self, questions: Sequence[Question]) -> list[Form]:
         try:
@@ -238,7 +251,6 @@ class S13Door:
         except Exception:
             log.exception("the check failed; %d ECRs are answered 5012", len(questions))
             answers = [self._failed] * len(questions)
-        self.counts.update(Counter(("answer", form.name) for form in answers))
         return answers
 
     def _check(self, questions: Sequence[Question]) -> list[int]:
@@ -281,7 +293,7 @@ class _Connection(asyncio.Protocol):
             first_id=random.getrandbits(32),
         )
         if strange:
-            door.counts["closed", "stranger"] += 1
+            door.note("closed", "stranger")
         if strange or not door.joined(self):
             self._transport.abort()
             return
@@ -297,9 +309,7 @@ class _Connection(asyncio.Protocol):
             return
         questions = [event for event in events if type(event) is Question]
         if questions:
-            peer.send(door.answer(questions))
-            if peer.rule is not None:
-                door.counts["asked", peer.rule.origin_host] += len(questions)
+            peer.send(door.answer(questions, self._peer_name()))
         octets = peer.take()
         if octets and not transport.is_closing():
             transport.write(octets)
@@ -320,7 +330,7 @@ class _Connection(asyncio.Protocol):
 
     def drop(self, reason: str) -> None:
         """Give the connection up without waiting for what is unsent."""
-        self._door.counts["closed", reason] += 1
+        self._door.note("closed", reason, self._peer_name())
         log.warning("S13 peer %s dropped: %s", self._name(), reason)
         if self._transport is not None:
             self._transport.abort()
@@ -341,7 +351,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         hung_up = self._transport is not None and not self.peer.is_closed
         if hung_up and self.peer.rule is not None:
-            self._door.counts["closed", "peer-gone"] += 1
+            self._door.note("closed", "peer-gone", self._peer_name())
             log.info("S13 peer %s is gone", self._name())
         self._transport = None
         self._door.parted(self)
@@ -349,22 +359,25 @@ class _Connection(asyncio.Protocol):
             self.gone.set_result(None)
 
     def _note(self, event: Event) -> None:
-        counts = self._door.counts
+        door, peer = self._door, self._peer_name()
         if isinstance(event, Opened):
-            counts["opened", event.origin_host] += 1
+            door.note("opened", "", peer)
             log.info("S13 peer %s is open", event.origin_host)
         elif isinstance(event, Faulted):
-            counts["fault", str(event.result)] += 1
+            door.note("fault", str(event.result), peer)
             log.info("S13 peer %s: %d, %s", self._name(), event.result, event.detail)
         elif isinstance(event, Closed):
-            counts["closed", event.reason] += 1
+            door.note("closed", event.reason, peer)
             log.info("S13 peer %s closed: %s", self._name(), event.reason)
             self._closed_at = time.monotonic()
             if self._transport is not None:
                 self._transport.close()
 
     def _name(self) -> str:
-        return self.peer.rule.origin_host if self.peer.rule else "(unknown)"
+        return self._peer_name() or "(unknown)"
+
+    def _peer_name(self) -> str:
+        return self.peer.rule.origin_host if self.peer.rule else ""
 
 
 def _tls_context(tls: TlsSettings) -> ssl.SSLContext:

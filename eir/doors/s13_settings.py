@@ -65,6 +65,7 @@ class TlsSettings:
 class S13Settings:
     """The S13 door. Seconds are of wall time, sizes in octets. Raises Refused when inconsistent.
 
+    ``share_port``: the successor of this process may listen before it is gone (SO_REUSEPORT).
     ``unknown_answer`` is what UNKNOWN becomes: ``unknown`` (5422) or an Equipment-Status.
     ``not_ready_answer`` ``busy`` keeps the door shut while no list serves; an Equipment-Status (or
     ``unknown``) keeps it open and gives every device that answer.
@@ -76,6 +77,7 @@ class S13Settings:
     realms: tuple[str, ...] = ()
     address: str = "127.0.0.1"
     port: int = 3868
+    share_port: bool = False
     plaintext: str = ""
     tls: TlsSettings | None = None
     unknown_answer: str = "unknown"

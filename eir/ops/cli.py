@@ -103,13 +103,11 @@ def serve(config: ConfigOption = None) -> None:
       eir serve
       eir serve --config /etc/eir/eir.toml
     """
-    from eir.doors.s13_door import run_loop
     from eir.ops.keeper import Keeper
 
     settings = load_config(config)
     start_logging(settings.node.log_level, as_json=settings.node.json_logs)
-    with asyncio.Runner(loop_factory=run_loop()) as runner:
-        runner.run(Keeper(settings, config_path=settings.path).run())
+    asyncio.run(Keeper(settings, config_path=settings.path).run())
 
 
 @app.command()

@@ -19,7 +19,7 @@ import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +30,7 @@ from eir.ops.config import Config
 from eir.ops.nursery import Commission, Nursery
 from eir.ops.tally import Tally, code_names
 from eir.serve.counters import Counters, living, read_counters
+from eir.serve.events import read_events
 from eir.serve.handover import (
     MAX_MESSAGE_BYTES,
     Order,
@@ -102,14 +103,15 @@ class Crew:
         return bool(self._orphans)
 
     async def start(
-        self, order: ServeOrder, tables: Tables | None, listen: tuple[str, ...]
+        self, order: ServeOrder, tables: Tables | None, config: Config
     ) -> tuple[str, ...]:
-        """Hire everybody, to listen there, and wait until all answer; the addresses of the first.
+        """Hire everybody, by this configuration, with ports claimed; return when all answer.
 
-        Raises Refused where the kernel is not proven, or a worker can't open its doors.
+        The addresses of the first. Raises Refused where the kernel is not proven, or a worker can't
+        open its doors.
         """
-        self._config = replace(self._config, grpc=replace(self._config.grpc, listen=listen))
-        for address in listen if self.orphaned else ():
+        self._config = config
+        for address in config.grpc.listen if self.orphaned else ():
             if address.startswith("unix:"):  # has one listener: the old one keeps its connections
                 Path(address.removeprefix("unix:")).unlink(missing_ok=True)
         self._take_note(order, tables)
@@ -180,6 +182,7 @@ class Crew:
         for member in tuple(self._members.values()):
             if member.counters is not None:
                 total.add(member.counters, member.names)
+            total.events.update(read_events(self._folder, member.pid))
         return total
 
     def workers(self) -> Sequence[WorkerStatus]:
@@ -312,6 +315,7 @@ class Crew:
     def _part_with(self, member: _Member) -> None:
         """A worker is gone: its figures stay, what it owes is owed by nobody."""
         self._retire_counters(member)
+        self._retired.events.update(read_events(self._folder, member.pid))
         self._sweep(member.pid)
         for waiting in member.waiting.values():
             if not waiting.done():

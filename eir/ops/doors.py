@@ -19,7 +19,9 @@ from eir.doors.n5g_settings import N5gSettings
 from eir.doors.s13_door import S13Door
 from eir.errors import Refused
 from eir.ops.config import Config
+from eir.ops.forms import split_address
 from eir.serve.checker import Checker
+from eir.serve.events import Events
 from eir.serve.holder import Holder
 
 if TYPE_CHECKING:
@@ -70,17 +72,24 @@ class OpenDoors:
 
 
 async def open_doors(
-    config: Config, checker: Checker, holder: Holder, *, only_one: bool
+    config: Config,
+    checker: Checker,
+    holder: Holder,
+    *,
+    only_one: bool,
+    events: Events | None = None,
 ) -> OpenDoors:
     """Open every door that is configured, and keep the collector off what lives as long as they.
 
     ``only_one``: this is the one process that opens what can't be shared: Unix sockets, S13 and
-    the registration with the NRF. Raises Refused as the doors do.
+    the registration with the NRF. ``events``: where doors count besides verdicts. Raises Refused as
+    the doors do.
     """
+    events = events or Events()
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as until_good:
         opened = []
-        for door in _configured(config, checker, only_one=only_one):
+        for door in _configured(config, checker, events, only_one=only_one):
             try:
                 await door.start()
             except OSError as fault:
@@ -107,14 +116,17 @@ def _on_the_loop(
     return listener
 
 
-def _configured(config: Config, checker: Checker, *, only_one: bool) -> Iterator[Door]:
+def _configured(
+    config: Config, checker: Checker, events: Events, *, only_one: bool
+) -> Iterator[Door]:
     settings = grpc_settings(config, only_one=only_one)
     if settings.listen:
-        yield _grpc_door(settings, checker, engine=config.grpc.engine)
+        yield _grpc_door(settings, checker.through("grpc"), engine=config.grpc.engine)
     if config.s13 is not None and only_one:
-        yield S13Door(config.s13, checker)
+        shared = replace(config.s13, share_port=True)
+        yield S13Door(shared, checker.through("s13"), events=events)
     if config.n5g is not None:
-        yield from _n5g_doors(config.n5g, checker, only_one=only_one)
+        yield from _n5g_doors(config.n5g, checker, events, only_one=only_one)
 
 
 def _grpc_door(settings: GrpcSettings, checker: Checker, *, engine: str) -> Door:
@@ -139,14 +151,16 @@ def _grpc_door(settings: GrpcSettings, checker: Checker, *, engine: str) -> Door
     )
 
 
-def _n5g_doors(settings: N5gSettings, checker: Checker, *, only_one: bool) -> Iterator[Door]:
+def _n5g_doors(
+    settings: N5gSettings, checker: Checker, events: Events, *, only_one: bool
+) -> Iterator[Door]:
     try:
         from eir.doors.n5g_door import N5gDoor
         from eir.doors.n5g_nrf import NrfRegistration
     except ImportError as error:
         detail = f"[n5g] needs {error.name}; type: pip install 'eir[n5g]'"
         raise Refused("n5g-extra-missing", detail) from error
-    yield N5gDoor(settings, checker)
+    yield N5gDoor(settings, checker.through("n5g"), events=events)
     if settings.nrf is not None and only_one:
         registration = NrfRegistration(
             settings.nrf,
@@ -178,6 +192,27 @@ class _Registered:
     async def stop(self) -> None:
         """Deregister."""
         await self.registration.stop()
+
+
+def listened(config: Config) -> tuple[str, ...]:
+    """Every address that a door is to listen on."""
+    s13, n5g = config.s13, config.n5g
+    places = [(s13.address, s13.port)] if s13 else []
+    places += [(n5g.host, n5g.port)] if n5g else []
+    tcp = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in places]
+    return (*config.grpc.listen, *tcp)
+
+
+def settled(config: Config, addresses: tuple[str, ...]) -> Config:
+    """The configuration with ``listened``'s addresses as they were claimed: no port is 0."""
+    count = len(config.grpc.listen)
+    config = replace(config, grpc=replace(config.grpc, listen=addresses[:count]))
+    ports = [split_address(address)[1] for address in addresses[count:]]
+    if config.s13 is not None:
+        config = replace(config, s13=replace(config.s13, port=ports.pop(0)))
+    if config.n5g is not None:
+        config = replace(config, n5g=replace(config.n5g, port=ports.pop(0)))
+    return config
 
 
 def grpc_settings(config: Config, *, only_one: bool) -> GrpcSettings:

@@ -34,6 +34,7 @@ from eir.doors.grpc_admin import AdminDoor, AdminSettings, NodeStatus, ServedGen
 from eir.errors import Corrupt, Refused, Unavailable
 from eir.ops.config import Config, load_config
 from eir.ops.crew import Crew
+from eir.ops.doors import listened, settled
 from eir.ops.following import Following, judge_by
 from eir.ops.keeping import pinned_serial
 from eir.ops.meters import MetricsPage
@@ -102,14 +103,14 @@ class Keeper:
 
     async def _open_up(self, stack: contextlib.AsyncExitStack) -> None:
         """From the depot to open doors; what was opened is closed with the stack."""
-        ports = Ports(self._config.grpc.listen, shared=self._crew.orphaned)
+        ports = Ports(listened(self._config), shared=self._crew.orphaned)
         stack.callback(ports.close)
         await asyncio.to_thread(_prove_kernel)
         self._taken, serving = await asyncio.to_thread(self._build, self._config)
         tables = serving.tables if serving else None
         self._holder.swap(serving)
         self.addresses = await self._crew.start(
-            self._order(serving, self._config), tables, ports.addresses
+            self._order(serving, self._config), tables, settled(self._config, ports.addresses)
         )
         await self._admin.start()
         stack.push_async_callback(self._admin.stop)
@@ -292,7 +293,7 @@ class Keeper:
 
     def _checks(self) -> dict[str, int]:
         by_status = dict.fromkeys((status.name for status in Status), 0)
-        for (_, status), times in self._crew.tally().checks.items():
+        for (_, _, status), times in self._crew.tally().checks.items():
             by_status[status] += times
         return by_status
 

@@ -112,10 +112,18 @@ def _data(status: NodeStatus) -> Iterator[Metric]:
 
 
 def _answers(tally: Tally) -> Iterator[Metric]:
-    checks = CounterMetricFamily("eir_checks", "Checks answered.", labels=["reason", "status"])
-    for (reason, status), times in sorted(tally.checks.items()):
-        checks.add_metric([reason, status], times)
+    checks = CounterMetricFamily(
+        "eir_checks", "Checks answered.", labels=["door", "reason", "status"]
+    )
+    for words, times in sorted(tally.checks.items()):
+        checks.add_metric(list(words), times)
     yield checks
+    events = CounterMetricFamily(
+        "eir_door_events", "What else happened.", labels=["door", "event", "what", "peer"]
+    )
+    for name, times in sorted(tally.events.items()):
+        events.add_metric(list(name), times)
+    yield events
     buckets = []
     seen = 0
     for power, times in enumerate(tally.spans[:-1]):

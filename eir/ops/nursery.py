@@ -25,11 +25,13 @@ from pathlib import Path
 from typing import cast
 
 from eir.core.golden import verify_kernel
+from eir.doors.s13_door import run_loop
 from eir.errors import Refused
 from eir.ops.config import Config
 from eir.ops.doors import open_doors
 from eir.ops.logs import start_logging
 from eir.serve.checker import Checker
+from eir.serve.events import EventsFile
 from eir.serve.handover import new_pair, receive, send
 from eir.serve.holder import Holder
 from eir.serve.worker import Worker
@@ -104,6 +106,7 @@ def main(descriptor: int, log_level: str, json_logs: bool) -> None:
     """The nursery's life; in a forked child, the worker's."""
     start_logging(log_level, as_json=json_logs)
     keeper = socket.socket(fileno=descriptor)
+    new_loop = run_loop()
     signal.signal(signal.SIGCHLD, _bury)
     while (heard := receive(keeper)) is not None:
         message, files = heard
@@ -120,7 +123,8 @@ def main(descriptor: int, log_level: str, json_logs: bool) -> None:
             keeper.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             commission = cast(Commission, pickle.loads(message))  # noqa: S301 (our own keeper's)
-            asyncio.run(_work(commission, socket.socket(fileno=files[0])))
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(_work(commission, socket.socket(fileno=files[0])))
             return
         os.close(files[0])
 
@@ -128,7 +132,14 @@ def main(descriptor: int, log_level: str, json_logs: bool) -> None:
 async def _work(commission: Commission, keeper: socket.socket) -> None:
     config, holder = commission.config, Holder()
     keeper.setblocking(False)
-    opening = partial(open_doors, config, Checker(holder), holder, only_one=commission.slot == 0)
+    opening = partial(
+        open_doors,
+        config,
+        Checker(holder),
+        holder,
+        only_one=commission.slot == 0,
+        events=EventsFile(commission.folder).events,
+    )
     await Worker(
         keeper,
         holder,

@@ -12,22 +12,27 @@ import numpy as np
 
 from eir.core.policy import Status
 from eir.core.tables import Tables
-from eir.serve.counters import SPANS, Counters
+from eir.serve.counters import DOORS, SPANS, Counters
+from eir.serve.events import Key
 
 
 class Tally:
-    """``checks``: by (reason, status); ``spans``, ``busy_ns``: of batches, as Counters has them."""
+    """``checks``: by (door, reason, status); ``events``: by their names.
+
+    ``spans``, ``busy_ns``: of batches, as Counters has them.
+    """
 
     def __init__(self) -> None:
-        self.checks: Counter[tuple[str, str]] = Counter()
+        self.checks: Counter[tuple[str, str, str]] = Counter()
+        self.events: Counter[Key] = Counter()
         self.spans = np.zeros(SPANS, np.uint64)
         self.busy_ns = 0
 
     def add(self, counters: Counters, names: Sequence[str]) -> None:
         """Add what stands in one worker's file; ``names``: what verdict codes mean there."""
-        for code, status in np.argwhere(counters.checks):
-            key = (names[code], Status(status).name)
-            self.checks[key] += int(counters.checks[code, status])
+        for door, code, status in np.argwhere(counters.checks):
+            key = (DOORS[door], names[code], Status(status).name)
+            self.checks[key] += int(counters.checks[door, code, status])
         self.spans += counters.spans
         self.busy_ns += int(counters.busy_ns[0])
 
@@ -35,6 +40,7 @@ class Tally:
         """Another one with the same figures."""
         other = Tally()
         other.checks.update(self.checks)
+        other.events.update(self.events)
         other.spans += self.spans
         other.busy_ns = self.busy_ns
         return other

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir.core.explanation import Explanation, explain
+from eir.serve.counters import DOORS
 from eir.serve.holder import Holder
 
 U64 = NDArray[np.uint64]
@@ -36,15 +37,27 @@ class Answer:
 
 
 class Checker:
-    """Decides batches on whatever the holder holds, and counts them there.
+    """Decides batches on whatever the holder holds, and counts them there, as of one door.
 
     Doors may ask from several threads: one batch is decided at a time, so that counts are whole.
     """
 
-    def __init__(self, holder: Holder, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        holder: Holder,
+        clock: Callable[[], float] = time.time,
+        *,
+        door: str = DOORS[0],
+        deciding: threading.Lock | None = None,
+    ) -> None:
         self._holder = holder
         self._clock = clock
-        self._deciding = threading.Lock()
+        self._door = DOORS.index(door)
+        self._deciding = deciding or threading.Lock()
+
+    def through(self, door: str) -> Checker:
+        """The same for another of DOORS."""
+        return Checker(self._holder, self._clock, door=door, deciding=self._deciding)
 
     @property
     def ready(self) -> bool:
@@ -67,7 +80,7 @@ class Checker:
                 imsi,
                 now=now,
                 grace_time=serving.grace_time(now),
-                counts=counters.checks,
+                counts=counters.by_door[self._door],
             )
             counters.decided(time.perf_counter_ns() - begun)
         rows = verdicts.rows

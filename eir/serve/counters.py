@@ -24,16 +24,19 @@ from eir.core import policy
 
 U64 = NDArray[np.uint64]
 
+DOORS: Final = ("grpc", "s13", "n5g")
+"""Through which protocols verdicts leave."""
+
 SPANS: Final = 32
 """How many spans batches are counted by: span n has those that took less than 2^n ns."""
 
 _STATUSES = 5
-_CHECK_WORDS = policy.CODES * _STATUSES
+_CHECK_WORDS = len(DOORS) * policy.CODES * _STATUSES
 _BYTES = 8 * (_CHECK_WORDS + SPANS + 1)
 
 
 class Counters:
-    """``checks`` uint64[CODES, 5]: how often each (code, status) was answered.
+    """``checks`` uint64[DOORS, CODES, 5]: how often each door answered each (code, status).
 
     ``spans`` uint64[SPANS]: batches by how long deciding took, the last for all longer ones;
     ``busy_ns``: uint64[1], their time together.
@@ -43,7 +46,8 @@ class Counters:
         """Over a mapped file, else over memory of this process alone."""
         memory = memory if memory is not None else bytearray(_BYTES)
         words = np.frombuffer(memory, np.uint64)
-        self.checks: U64 = words[:_CHECK_WORDS].reshape(policy.CODES, _STATUSES)
+        self.checks: U64 = words[:_CHECK_WORDS].reshape(len(DOORS), policy.CODES, _STATUSES)
+        self.by_door = tuple(self.checks)
         self.spans: U64 = words[_CHECK_WORDS : _CHECK_WORDS + SPANS]
         self.busy_ns: U64 = words[_CHECK_WORDS + SPANS :]
         self._live = memoryview(memory).cast("Q")

@@ -6,6 +6,7 @@ The data are the cast: a device for each row of the table, each asked about with
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,9 @@ from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
 from eir.ops import cast
 from eir.ops.config import Config, read_config
 from eir.ops.doors import OpenDoors, open_doors
+from eir.ops.tally import Tally, code_names
 from eir.serve.checker import Checker
+from eir.serve.events import Events
 from eir.serve.holder import Holder, Serving
 from tests.doors.s13 import talk
 from tests.doors.s13.talk import EIR, MME, REALM, until
@@ -64,8 +67,8 @@ class Node:
 
     doors: OpenDoors
     holder: Holder
-    checker: Checker
     serving: Serving
+    events: Events
 
     @property
     def s13(self) -> S13Door:
@@ -110,9 +113,10 @@ def config(text: str = DOORS) -> Config:
 async def a_node(tables: Tables, text: str = DOORS) -> AsyncIterator[Node]:
     holder = Holder()
     checker = Checker(holder, lambda: NOW)
-    doors = await open_doors(config(text), checker, holder, only_one=True)
+    events = Events()
+    doors = await open_doors(config(text), checker, holder, only_one=True, events=events)
     try:
-        yield Node(doors, holder, checker, Serving(tables, NOW))
+        yield Node(doors, holder, Serving(tables, NOW), events)
     finally:
         await doors.stop()
 
@@ -234,6 +238,35 @@ async def test_not_ready_is_each_door_s_own_way_of_saying_ask_another(tables: Ta
             assert (await link.ask(talk.ecr())).result == 3004
             link.hang_up()
             await until(lambda: not node.s13.is_listening)
+
+
+async def test_every_verdict_is_counted_by_door_status_and_reason_and_by_peer(
+    tables: Tables,
+) -> None:
+    asked = everyone()[:16]
+    async with a_node(tables) as node:
+        await node.ready()
+        told = await asyncio.to_thread(by_grpc, node.doors.addresses[0], asked)
+        await by_s13(node.s13, asked * 2)
+        await by_n5g(node.doors.addresses[2], asked * 3)
+        unsure = await talk.opened(node.s13)
+        assert (await unsure.ask(talk.ecr_of(state=None))).result == 5005
+        unsure.hang_up()
+        await until(lambda: node.events["s13", "closed", "peer-gone"] == 2)
+    tally = Tally()
+    tally.add(node.serving.counters, code_names(tables))
+    verdicts = [(q.reason, told[at]) for at, q in enumerate(cast.questions())]
+    for times, door in enumerate(("grpc", "s13", "n5g"), 1):
+        counted = {(r, s): n for (d, r, s), n in tally.checks.items() if d == door}
+        assert counted == dict.fromkeys(verdicts, times)
+    forms = Counter(status.lower() for status in told * 2)
+    for form, times in forms.items():
+        assert node.events["s13", "answer", form, MME] == times
+    assert node.events["s13", "fault", "5005", MME] == 1
+    assert node.events["s13", "opened", "", MME] == 2
+    statuses = Counter("404" if status == "UNKNOWN" else "200" for status in told * 3)
+    for status, times in statuses.items():
+        assert node.events["n5g", "answer", status] == times
 
 
 async def test_only_one_process_opens_what_can_t_be_shared(tables: Tables) -> None:

@@ -55,14 +55,17 @@ def test_codes_are_counted_by_what_they_meant_then():
     assert names[BLACK_BASE] == "stolen"
     assert code_names(None) == ()
     counters = Counters()
-    counters.checks[BLACK_BASE, Status.BLACKLISTED] = 3
+    counters.checks[1, BLACK_BASE, Status.BLACKLISTED] = 3
     tally = Tally()
     tally.add(counters, names)
     tally.add(counters, [name.replace("stolen", "lost") for name in names])
-    assert tally.checks == {("stolen", "BLACKLISTED"): 3, ("lost", "BLACKLISTED"): 3}
+    assert tally.checks == {
+        ("s13", "stolen", "BLACKLISTED"): 3,
+        ("s13", "lost", "BLACKLISTED"): 3,
+    }
     other = tally.copy()
     other.add(counters, names)
-    assert tally.checks["stolen", "BLACKLISTED"] == 3
+    assert tally.checks["s13", "stolen", "BLACKLISTED"] == 3
 
 
 CONFIG = read_config(

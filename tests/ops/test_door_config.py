@@ -188,8 +188,8 @@ def config_of_defaults() -> Config:
 
 
 def all_differ(settings: object, usual: object) -> bool:
-    """So that a setting that is not mapped is seen: only ``plaintext`` may be as it was."""
-    names = {f.name for f in fields(settings)} - {"plaintext"}
+    """So that a setting that is not mapped is seen: but two that no file sets so."""
+    names = {f.name for f in fields(settings)} - {"plaintext", "share_port"}
     return not [n for n in names if getattr(settings, n) == getattr(usual, n)]
 
 

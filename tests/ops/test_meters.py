@@ -60,11 +60,12 @@ class ToyNode:
     def tally(self) -> Tally:
         tally = Tally()
         counters = Counters()
-        counters.checks[9, Status.WHITELISTED] = 4
-        counters.checks[BLACK_BASE, Status.BLACKLISTED] = 2
+        counters.checks[0, 9, Status.WHITELISTED] = 4
+        counters.checks[2, BLACK_BASE, Status.BLACKLISTED] = 2
         for nanoseconds in (900, 1_500, 1_500, 1 << 40):
             counters.decided(nanoseconds)
         tally.add(counters, ["bound" if code == 9 else "stolen" for code in range(96)])
+        tally.events["s13", "closed", "watchdog", "mme.x"] = 5
         return tally
 
     def reloads(self) -> dict[str, int]:
@@ -106,8 +107,13 @@ PROVEN: list[tuple[str, dict[str, str], float]] = [
     ("eir_items", {"feed": "registry", "section": "black.stolen"}, 2),
     ("eir_reloads_total", {"outcome": "done"}, 4),
     ("eir_reloads_total", {"outcome": "refused"}, 1),
-    ("eir_checks_total", {"reason": "bound", "status": "WHITELISTED"}, 4),
-    ("eir_checks_total", {"reason": "stolen", "status": "BLACKLISTED"}, 2),
+    ("eir_checks_total", {"door": "grpc", "reason": "bound", "status": "WHITELISTED"}, 4),
+    ("eir_checks_total", {"door": "n5g", "reason": "stolen", "status": "BLACKLISTED"}, 2),
+    (
+        "eir_door_events_total",
+        {"door": "s13", "event": "closed", "what": "watchdog", "peer": "mme.x"},
+        5,
+    ),
     ("eir_decide_seconds_bucket", {"le": "1.024e-06"}, 1),
     ("eir_decide_seconds_bucket", {"le": "2.048e-06"}, 3),
     ("eir_decide_seconds_bucket", {"le": "1.073741824"}, 3),

@@ -1,12 +1,16 @@
 """``eir s13 ping`` against our door, and against what is no EIR."""
 
 import asyncio
+import json
 import socket
 import threading
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from eir.errors import Refused, Unavailable
+from eir.ops.cli import app
 from eir.ops.s13_ping import PingAsk, ping
 from tests.doors.s13 import talk
 from tests.doors.s13.talk import BLACK, MME, UNKNOWN, TableChecker, running
@@ -80,3 +84,31 @@ def test_nobody_there():
         port = server.getsockname()[1]
     with pytest.raises(Unavailable):
         ping(ask(port))
+
+
+def eir(*words: object) -> Result:
+    return CliRunner().invoke(app, ["s13", "ping", "127.0.0.1", *map(str, words)])
+
+
+async def test_the_command_prints_verdict_and_times():
+    async with running() as door:
+        ours = ("--port", door.port, "--origin-host", MME, "--origin-realm", talk.REALM)
+        ran = await asyncio.to_thread(eir, *ours, "--imei", f"{BLACK}0")
+        assert ran.exit_code == 0
+        assert "BLACKLISTED" in ran.output
+        assert "2001" in ran.output
+        ran = await asyncio.to_thread(eir, *ours, "--imei", f"{UNKNOWN}0", "--json")
+        told = json.loads(ran.output)
+        assert (told["well"], told["status"], told["results"]["ecr"]) == (True, "UNKNOWN", 5422)
+        ran = await asyncio.to_thread(eir, "--port", door.port)
+        assert ran.exit_code == 1, "as nobody that is allowed"
+        assert "3010" in ran.output
+    ran = await asyncio.to_thread(eir, "--port", door.port)
+    assert isinstance(ran.exception, Unavailable)
+
+
+def test_certificates_need_an_authority():
+    ran = eir("--cert", "c.pem")
+    assert isinstance(ran.exception, Refused)
+    assert ran.exception.reason == "client-tls"
+    assert eir("--ca", "nowhere.pem").exception.reason == "client-tls"

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from eir.serve.counters import CountersFile
 file = CountersFile(Path(sys.argv[1]))
-file.counters.checks[5, 3] += 7
+file.counters.checks[0, 5, 3] += 7
 sys.stdout.write("counted\\n")
 sys.stdout.flush()
 sys.stdin.read()
@@ -45,7 +45,7 @@ def test_a_killed_workers_figures_are_still_there(child, tmp_path):
     counters = read_counters(path)
     child.kill()
     child.wait()
-    assert counters.checks[5, 3] == 7
+    assert counters.checks[0, 5, 3] == 7
     assert counters.checks.sum() == 7
 
 
@@ -84,4 +84,4 @@ def test_what_others_read_can_not_be_written_by_them(tmp_path):
     file.counters.decided(5)
     assert seen.busy_ns[0] == 5
     with pytest.raises(ValueError, match="read-only"):
-        seen.checks[0, 0] = 1
+        seen.checks[0, 0, 0] = 1

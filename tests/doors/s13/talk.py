@@ -209,3 +209,10 @@ async def until(condition) -> None:
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+def asked_by(door: S13Door, peer: str) -> int:
+    """How many questions of this peer were answered."""
+    return sum(
+        times for (_, event, _, who), times in door.events if (event, who) == ("answer", peer)
+    )

@@ -29,7 +29,7 @@ async def test_a_strict_stack_finds_nothing_to_complain_of(built):
     words = ("-noinput", "-pa", str(built), "-run", "s13_client", "main")
     async with running(leave_seconds=5) as door:
         said = await run("erl", *words, str(door.port), *imeis)
-        assert door.counts["closed", "left"] + door.counts["closed", "peer-gone"] == 1
+        assert door.events["s13", "closed", "left"] + door.events["s13", "closed", "peer-gone"] == 1
     lines = said.splitlines()
     assert lines[0] == "up"
     assert lines[-1] == "done"

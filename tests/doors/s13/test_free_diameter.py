@@ -117,7 +117,7 @@ async def through_the_relay(home) -> None:
         assert (await link.ask(cer())).result == 2001
         await every_answer(link, checker)
         await door.stop()
-        assert door.counts["closed", "left"] == 1, "the relay answered our DPR"
+        assert door.events["s13", "closed", "left"] == 1, "the relay answered our DPR"
     except BaseException:
         print((home / "dra.log").read_text()[-4_000:])
         raise

@@ -12,7 +12,7 @@ async def test_npm_diameter_hears_every_answer():
     imeis = [f"{WHITE:014d}0", f"{BLACK:014d}07", "35111111111111", f"{UNKNOWN:014d}3"]
     async with running() as door:
         said = await run("node", str(PEERS / "node_client.js"), str(door.port), *imeis)
-        assert door.counts["closed", "left"] + door.counts["closed", "peer-gone"] <= 1
+        assert door.events["s13", "closed", "left"] + door.events["s13", "closed", "peer-gone"] <= 1
     said = json.loads(said)
     assert ["Result-Code", "DIAMETER_SUCCESS"] in said["cea"]["body"]
     statuses = [dict(eca["body"]).get("Equipment-Status") for eca in said["ecas"]]

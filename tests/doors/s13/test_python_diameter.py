@@ -70,7 +70,7 @@ async def test_a_whole_life():
         await asyncio.to_thread(mme.stop)
         assert mme.peer.disconnect_reason is not None
         await until(lambda: door.peers_open == 0)
-        ends = {reason for kind, reason in door.counts if kind == "closed"}
+        ends = {key[2] for key, _ in door.events if key[1] == "closed"}
         assert ends <= {"left", "peer-gone"}, "its DPR was answered, then somebody hung up"
 
 
@@ -117,5 +117,5 @@ async def test_our_dpr_is_answered():
     mme.peer.persistent = False
     await door.stop()
     assert mme.peer.counters.dpr == 1
-    assert "dpa-timeout" not in {reason for kind, reason in door.counts if kind == "closed"}
+    assert "dpa-timeout" not in {key[2] for key, _ in door.events if key[1] == "closed"}
     await asyncio.to_thread(mme.stop)

@@ -1,0 +1,102 @@
+"""What doors count besides verdicts: connections, refusals, answers by peer; each under a name.
+
+    workers/<pid>-events-<random>    0600, a table of slots: name, then a counter
+
+A name is written once and never moves, so that another process may read while this one counts.
+Verdicts are counted by ``counters``, whose places need no names; this is for what is told apart by
+words that come from configuration or a protocol. Beyond SLOTS names all further ones are one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+SLOTS: Final = 1_024
+_SLOT_BYTES: Final = 384
+_NAME_BYTES: Final = _SLOT_BYTES - 8
+_WORDS_A_SLOT: Final = _SLOT_BYTES // 8
+_BYTES: Final = SLOTS * _SLOT_BYTES
+
+Key = tuple[str, str, str, str]
+"""Door, event, what it was, and the peer; the last two may be empty."""
+
+_WRITTEN: Final = b"\3"
+"""Ends a name, so that one which is half written is seen to be."""
+
+OVERFLOW: Final[Key] = ("", "further-names", "", "")
+
+
+class Events:
+    """One table; counting is for one thread. ``events["s13", "closed"]`` sums all that begin so."""
+
+    def __init__(self, memory: bytearray | mmap.mmap | None = None) -> None:
+        """Over a mapped file, else over memory of this process alone."""
+        self._memory = memory if memory is not None else bytearray(_BYTES)
+        self._counts = memoryview(self._memory).cast("Q")
+        self._places: dict[Key, int] = {}
+
+    def add(self, key: Key, times: int = 1) -> None:
+        """It happened, or so many times."""
+        place = self._places.get(key)
+        if place is None:
+            place = self._placed(key)
+        self._counts[place] += times
+
+    def __getitem__(self, words: tuple[str, ...]) -> int:
+        """How often what begins with these words happened."""
+        return sum(times for key, times in self if key[: len(words)] == words)
+
+    def __iter__(self) -> Iterator[tuple[Key, int]]:
+        """Every name with its count, in the order in which they came up."""
+        for at in range(SLOTS):
+            start = at * _SLOT_BYTES
+            name = bytes(self._memory[start : start + _NAME_BYTES]).rstrip(b"\0")
+            if not name.endswith(_WRITTEN):
+                return
+            door, event, what, peer = name.removesuffix(_WRITTEN).decode().split("\n")
+            yield (door, event, what, peer), self._counts[at * _WORDS_A_SLOT + _WORDS_A_SLOT - 1]
+
+    def _placed(self, key: Key) -> int:
+        """The place of a new name's counter; the last slot is for all that find none."""
+        at = len(self._places)
+        if at >= SLOTS - 1:
+            key, at = OVERFLOW, SLOTS - 1
+            if key in self._places:
+                return self._places[key]
+        name = "\n".join(word.replace("\n", " ") for word in key).encode() + _WRITTEN
+        if len(name) > _NAME_BYTES:
+            raise ValueError(f"a name of {len(name)} bytes: {key}")
+        start = at * _SLOT_BYTES
+        self._memory[start : start + len(name)] = name
+        place = at * _WORDS_A_SLOT + _WORDS_A_SLOT - 1
+        self._places[key] = place
+        return place
+
+
+class EventsFile:
+    """Events that others may read, and the lock that says that this process lives."""
+
+    def __init__(self, folder: Path) -> None:
+        """A new file in the folder. Raises OSError where the disk has no room."""
+        self.path = folder / f"{os.getpid()}-events-{secrets.token_hex(8)}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._lock = os.open(self.path, flags, 0o600)
+        os.posix_fallocate(self._lock, 0, _BYTES)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.events = Events(mmap.mmap(self._lock, _BYTES))
+
+
+def read_events(folder: Path, pid: int) -> dict[Key, int]:
+    """What this process has counted, as it stands whenever one looks; empty where it has none."""
+    counted: dict[Key, int] = {}
+    for path in folder.glob(f"{pid}-events-*"):
+        raw = path.read_bytes()
+        if len(raw) == _BYTES:
+            counted.update(Events(bytearray(raw)))
+    return counted
