@@ -167,7 +167,7 @@ def main() -> None:
     """The entry point: run the command, and turn what it refuses into a line and an exit code."""
     logging.captureWarnings(True)
     try:
-        sys.exit(app(standalone_mode=False) or console.EXIT_OK)
+        sys.exit(app(prog_name="eir", standalone_mode=False) or console.EXIT_OK)
     except _USAGE_ERROR as error:
         _fail_usage(error)
     except Refused as error:

@@ -203,6 +203,11 @@ def open_door(request: pytest.FixtureRequest, loop_thread: LoopThread) -> Iterat
 
 
 @pytest.fixture
+def open_grpcio(loop_thread: LoopThread) -> Iterator[Opener]:
+    yield from _opener("grpcio", loop_thread)
+
+
+@pytest.fixture
 def open_native(loop_thread: LoopThread) -> Iterator[Opener]:
     yield from _opener("native", loop_thread)
 

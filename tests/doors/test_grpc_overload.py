@@ -21,8 +21,9 @@ def slow(checker):
     checker.gate.set()
 
 
-def test_what_waits_is_bounded_and_the_rest_is_shed_at_once(open_door, stub_of, a_check, slow):
-    stub = stub_of(open_door(slow).address)
+def test_what_waits_is_bounded_and_the_rest_is_shed_at_once(open_grpcio, stub_of, a_check, slow):
+    """The native door has bounds, and a test, of its own."""
+    stub = stub_of(open_grpcio(slow).address)
     first = stub.Check.future(a_check, timeout=60)
     assert slow.entered.wait(30)
     shed: Counter[grpc.StatusCode] = Counter()

@@ -57,7 +57,9 @@ def test_the_version_is_the_package_s() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_can_be_installed(shell: str) -> None:
-    ran = run("--show-completion", shell)
+    named_not_detected = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    with patch.dict(os.environ, named_not_detected):
+        ran = run("--show-completion", shell)
     assert ran.code == 0
     assert "_EIR_COMPLETE" in ran.out
 

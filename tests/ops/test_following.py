@@ -57,7 +57,7 @@ def feed(tmp_path: Path) -> Feed:
 def config(tmp_path: Path, feed: Feed) -> Path:
     more = (
         f'\n[feed]\nurl = "../feed"\nroot_key = "{key_text(ROOT.public, "root")}"\n'
-        'registry = "test"\nevery = 1\n[workers]\ncount = 1\n[guard]\nmax_newly_refused = 10\n'
+        'registry = "test"\nevery = 1\n[guard]\nmax_newly_refused = 10\n'
     )
     return write_config(tmp_path / "node", more)
 
