@@ -5,6 +5,7 @@ below proto/ and has Python import it by that path; ours live below eir.wire, so
 rewritten.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 COMMITTED = HERE.parent / "eir" / "wire"
 SOURCES = ("eir/v1/eligibility.proto", "eir/v1/admin.proto")
+BIN = str(Path(sys.executable).parent)  # where protoc finds its plugins
 OUTPUTS = ("python", "pyi", "grpc_python", "mypy_grpc")
 
 
@@ -27,6 +29,7 @@ def generate(into: Path) -> list[Path]:
         subprocess.run(
             [sys.executable, "-m", "grpc_tools.protoc", f"-I{HERE}", *outputs, *SOURCES],
             check=True,
+            env={**os.environ, "PATH": os.pathsep.join((BIN, os.environ.get("PATH", "")))},
         )
         made = sorted(Path(scratch, "eir", "v1").iterdir())
         target = into / "v1"
