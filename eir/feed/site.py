@@ -20,7 +20,6 @@ from typing import Final, Literal, Protocol
 
 from eir import limits
 from eir.errors import Conflict, Refused
-from eir.feed.address import Address
 from eir.feed.head import HEAD_NAME, KEYS_NAME, FeedFile, Serial, is_file_name
 
 _UNPREDICTABLE_BYTES: Final = 16
@@ -84,24 +83,6 @@ class Site(Protocol):
 def file_name(kind: Literal["snapshot", "delta"], serial: Serial) -> str:
     """A new name for a file of ``serial``, with a part that nobody can predict."""
     return f"{kind}-{serial}-{secrets.token_hex(_UNPREDICTABLE_BYTES)}"
-
-
-def open_site(address: Address) -> Site:
-    """The site at ``address``; a missing folder is made.
-
-    Raises Refused ``feed-read-only`` for a web server, ``feed-extra-missing`` for a bucket without
-    the extra.
-    """
-    if address.place == "web":
-        detail = "publish into the folder or bucket behind the web server, not through it"
-        raise Refused("feed-read-only", detail, where=address.url)
-    if address.place == "folder":
-        return FolderSite(address.folder)
-    try:
-        from eir.feed.bucket_site import BucketSite
-    except ImportError as error:
-        raise Refused("feed-extra-missing", "install the extra: pip install 'eir[feed]'") from error
-    return BucketSite(address)
 
 
 def check_changing(name: str, raw: bytes = b"") -> None:

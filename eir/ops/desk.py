@@ -19,8 +19,9 @@ from eir.errors import Refused
 from eir.feed.address import Address
 from eir.feed.envelope import PublicKey
 from eir.feed.keys import key_from_text, load_secret
+from eir.feed.open_site import open_site
 from eir.feed.publish import Habits, Publisher
-from eir.feed.site import Site, open_site
+from eir.feed.site import Site
 
 _SETTINGS: Final = "feed.toml"
 _TEXTS: Final = ("url", "key", "root_key", "endpoint", "region", "root_certificate")

@@ -8,7 +8,8 @@ import pytest
 from eir.errors import Conflict, Refused
 from eir.feed.address import Address
 from eir.feed.head import Serial, is_file_name
-from eir.feed.site import FolderSite, Site, file_name, open_site
+from eir.feed.open_site import open_site
+from eir.feed.site import FolderSite, Site, file_name
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from eir.feed.address import Address
 from eir.feed.envelope import SecretKey
 from eir.feed.head import FeedFile, Serial
 from eir.feed.keys import Keys, seal_keys
+from eir.feed.open_site import open_site
 from eir.feed.publish import Publisher
-from eir.feed.site import file_name, open_site
+from eir.feed.site import file_name
 from eir.sync.reader import Patience
 from eir.sync.source import open_source
 from tests.core.contents import Listed, generation_of
