@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,9 +17,9 @@ class FeedFigures:
 
     ``reached``: the serial that is kept; ``served``: the same, or the one that is pinned;
     ``head``: of the newest head believed; 0 stands for none. ``age_s``: since the newest good head
-    was made, or heard, whichever is longer; None where none came yet. ``runs``: by (kind, reason); these and
-    ``fetched_bytes`` since the keeper started. ``last_at``: Unix seconds of the last run, 0 = none
-    yet, and ``last_s`` how long it took.
+    was made, or heard, whichever is longer; None where none came yet. ``runs``: by (kind, reason);
+    these and ``fetched_bytes`` since the keeper started. ``last_at``: Unix seconds of the last run,
+    0 = none yet, and ``last_s`` how long it took.
     """
 
     feed: str
@@ -44,7 +44,7 @@ class FeedFigures:
 
 def sync_metrics(feeds: Sequence[FeedFigures]) -> Iterator[Metric]:
     """Every metric of the feeds, also where none is followed: without samples then."""
-    gauges = (
+    gauges: tuple[tuple[str, str, Callable[[FeedFigures], float | None]], ...] = (
         ("eir_sync_serial", "The serial reached.", lambda each: each.reached),
         ("eir_sync_head_serial", "The serial of the newest head.", lambda each: each.head),
         ("eir_sync_lag_serials", "Serials behind the newest head.", lambda each: each.lag),
