@@ -40,6 +40,7 @@ from eir.ops.keeping import pinned_serial
 from eir.ops.meters import MetricsPage
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import weigh
+from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
 from eir.serve.checker import Checker
 from eir.serve.handover import HandedFeed, ServeOrder
@@ -148,6 +149,10 @@ class Keeper:
     def reloads(self) -> Mapping[str, int]:
         """How many reloads were done and refused since this keeper started."""
         return self._reloads
+
+    def feeds(self) -> Sequence[FeedFigures]:
+        """The feeds that are followed."""
+        return [self._following.figures()] if self._following else []
 
     def explain(self, imei: int, msisdn: int, imsi: int) -> Explanation:
         """One verdict with every rule tried. Raises Unavailable while nothing serves."""
