@@ -168,10 +168,9 @@ def publish(
         if manifest is None:
             done = publisher.re_sign([held.root], now=int(time.time()))
         else:
-            settings = load_config(config)
             edition = publisher.look([held.root], now=int(time.time()))
             with held.loading() as folder:
-                content = content_of_lists(manifest, folder, settings, bar, task)
+                content = content_of_lists(manifest, folder, load_config(config), bar, task)
                 bar.update(task, description="comparing and writing", note="", total=None)
                 done = publisher.publish(content, edition, now=int(time.time()), **how)
         bar.update(task, description="removing what left the head long ago")
