@@ -67,7 +67,8 @@ def has_word(follow: Follow, clock: Callable[[], float] = time.time) -> bool:
     try:
         desk = own_desk(follow.desk)
         if head.exists() and clock() - head.stat().st_mtime > follow.pace.stale_after_s / 3:
-            desk.publisher(Habits()).re_sign([desk.root], now=int(clock()))
+            with desk.at_work(Habits()) as publisher:
+                publisher.re_sign([desk.root], now=int(clock()))
     except Conflict:
         _log.debug("an order was published meanwhile: its head is as good")
     except (Refused, OSError) as error:

@@ -30,9 +30,9 @@ NOW = int(time.time()) - 1_000
 def publish(desk: Desk, *exempt: int, now: int) -> Published:
     rows = frozenset((key,) for key in exempt)
     content = generation_of({"exempt.equipment": Listed(rows)}, feed="operator")
-    publisher = desk.publisher(Habits())
-    edition = publisher.look([desk.root], now=now)
-    return publisher.publish(content, edition, now=now)
+    with desk.at_work(Habits()) as publisher:
+        edition = publisher.look([desk.root], now=now)
+        return publisher.publish(content, edition, now=now)
 
 
 def reason(config: Path, imei: int) -> str:
@@ -138,8 +138,8 @@ def test_what_newly_refuses_too_many_waits(config: Path, loaded: Path) -> None:
     stolen = Listed(frozenset([(int(white[0, 0]),)]))
     desk = own_desk(config.parent / "depot" / "operator")
     content = generation_of({"black.stolen": stolen}, feed="operator")
-    publisher = desk.publisher(Habits())
-    publisher.publish(content, publisher.look([desk.root], now=NOW), now=NOW)
+    with desk.at_work(Habits()) as publisher:
+        publisher.publish(content, publisher.look([desk.root], now=NOW), now=NOW)
     with serving(config.parent) as node:
         held_then_accepted(node, config)
 
