@@ -22,6 +22,7 @@ _NO_ANSWER = frozenset(
     }
 )
 ExplainReply = admin_pb2.ExplainReply
+StatusReply = admin_pb2.StatusReply
 
 
 class NodeClient:

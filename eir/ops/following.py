@@ -22,9 +22,9 @@ from dataclasses import asdict
 from typing import Final
 
 from eir.core.generation import REGISTRY, Generation
-from eir.errors import Corrupt, EirError, Unavailable
+from eir.errors import Corrupt, EirError
 from eir.ops.follow import Follow
-from eir.ops.keeping import FeedKeeping
+from eir.ops.keeping import FeedKeeping, reached_in
 from eir.ops.own_feed import has_word, roots_of
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.weighing import Judge
@@ -246,7 +246,7 @@ def follow_once(
     depot: Depot,
     *,
     judge: Judge,
-    advance: Advance,
+    advance: Advance = lambda name, done, size: None,
     forced: bool = False,
     allow_downgrade: bool = False,
 ) -> SyncOutcome:
@@ -257,14 +257,3 @@ def follow_once(
     held = reached_in(depot, follow.feed)
     outcome, _ = run(gate, held, forced=forced, allow_downgrade=allow_downgrade)
     return outcome
-
-
-def reached_in(depot: Depot, feed: str) -> Generation | None:
-    """The newest good generation of a feed in a depot; None where a snapshot has to come first."""
-    try:
-        return depot.open_newest(feed).generation
-    except Unavailable:
-        return None
-    except Corrupt as error:
-        _log.error("%s: the feed will bring it again", error)
-        return None

@@ -137,7 +137,7 @@ class Keeper:
             now=int(self._clock()),
             ready=serving is not None,
             stale=serving.stale if serving else False,
-            mode=self._config.policy.mode,
+            mode=(serving.tables if serving else self._config).policy.mode,
             generations=[_served(generation) for generation in generations],
             reasons={number: name for number, name in names.items() if number > 255},
             checks=self._checks(),

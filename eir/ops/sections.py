@@ -57,6 +57,12 @@ class NodeSection:
         ".eir",
         "Folder that survives a restart: snapshots and state. Made with mode 0700 if it is absent.",
     )
+    timezone: str = setting.text(
+        "Asia/Tehran",
+        "The time zone of dates that people type: a date is the end of that day there.",
+        form="name of a zone",
+        check=forms.timezone,
+    )
     log_level: str = setting.choice(
         "info",
         "The least important line that is logged.",

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from eir.core.delta import between
-from eir.core.generation import OPERATOR, REGISTRY, Generation
+from eir.core.generation import FEEDS, OPERATOR, REGISTRY, Generation
 from eir.core.policy import Policy
 from eir.core.tables import Tables
+from eir.ops.keeping import reached_in
 from eir.serve.guard import GuardLimits, objection
+from eir.store.depot import Depot
 from eir.sync.client import Candidate
 
 Judge = Callable[[Generation | None, Candidate], str]
@@ -33,6 +35,14 @@ class Beside:
         both = {**self.generations, feed: generation}
         registry = both.get(REGISTRY)
         return Tables(registry, both.get(OPERATOR), self.policy) if registry else None
+
+
+def beside_in(depot: Depot, limits: GuardLimits, policy: Policy, grace_lag: int) -> Beside:
+    """What a change is weighed against while no node runs: what the depot has."""
+    kept = {feed: reached for feed in FEEDS if (reached := reached_in(depot, feed)) is not None}
+    return Beside(
+        limits, policy, kept, kept[REGISTRY].made_at if REGISTRY in kept else 0, grace_lag
+    )
 
 
 def judge_by(beside: Callable[[], Beside], clock: Callable[[], float] = time.time) -> Judge:

@@ -1,0 +1,244 @@
+"""The road of an order by hand: published as one change of the operator's feed, then taken up.
+
+    what stands → with the order → compare → sign → publish → wake the node → serves, or is held
+
+With no node the depot takes it up here, so that it serves from the node's first moment. Who ordered
+is the user of the system, and when the clock; both stand in the row itself, and each publication
+also in the desk's journal, so that an order that was ended is not forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from eir import limits
+from eir.client.node import NodeClient, StatusReply
+from eir.core.amend import without_ended
+from eir.core.delta import Delta, apply, between
+from eir.core.generation import OPERATOR, Generation
+from eir.errors import Conflict, Corrupt, Refused, Unavailable
+from eir.feed.digest import Digest, of_delta
+from eir.feed.publish import Habits, Publisher
+from eir.ops.config import Config
+from eir.ops.desk import Desk, read_desk
+from eir.ops.following import follow_once
+from eir.ops.keeping import FeedKeeping, reached_in
+from eir.ops.own_feed import own_desk
+from eir.ops.weighing import beside_in, judge_by
+from eir.store.depot import Depot
+
+Fate = Literal["serves", "held", "kept", "published", "unknown"]
+Amend = Callable[[Generation], Generation]
+
+_JOURNAL: Final = "orders.jsonl"
+_PATIENCE_S: Final = 60.0
+_TURN_S: Final = 20.0
+_PAUSE_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What became of an order: the feed's serial with it, 0 where nothing had to change.
+
+    ``fate``: it ``serves``; the guard has it ``held``, for ``detail``; it is ``kept`` here and
+    serves once a node does; it is ``published`` for others; or ``unknown``: what is in its way.
+    """
+
+    serial: int
+    fate: Fate
+    detail: str = ""
+
+
+def desk_of(settings: Config, folder: Path | None = None) -> Desk:
+    """Where orders are published from: ``folder``, else the depot's own feed.
+
+    Raises Refused ``order-elsewhere`` where this node follows a feed that is published elsewhere.
+    """
+    if folder is not None:
+        return read_desk(folder)
+    own = settings.operator_feed.desk
+    if own is None:
+        url = settings.operator_feed.address.url
+        detail = f"this node follows the operator's feed at {url}: order where that is published,"
+        raise Refused("order-elsewhere", f"{detail} or name its publisher's folder with --desk")
+    return own_desk(own)
+
+
+def standing(settings: Config, desk: Desk) -> Generation:
+    """What the operator's feed says now; before its first word, what this depot has loaded."""
+    with _at_desk(desk) as publisher:
+        return _content(settings, publisher, desk)
+
+
+def give(
+    settings: Config, desk: Desk, amend: Callable[[Generation, int], Delta], what: str
+) -> Given:
+    """Publish one order, and see to it that it serves. ``amend``: what it changes, at a time.
+
+    Raises Refused as ``Publisher.publish``, and Unavailable where another publisher is at work for
+    too long.
+    """
+
+    def amended(content: Generation) -> Generation:
+        now = int(time.time())
+        tidy = _with(content, without_ended(content, now))
+        return _with(tidy, amend(tidy, now))
+
+    return publish(settings, desk, amended, what)
+
+
+def publish(settings: Config, desk: Desk, amend: Amend, what: str) -> Given:
+    """Make the operator's feed say what ``amend`` makes of what it says, and take it up."""
+    with _at_desk(desk) as publisher:
+        now = int(time.time())
+        edition = publisher.look([desk.root], now=now)
+        before = edition.content or _content(settings, publisher, desk)
+        change = between(before, after := amend(before))
+        if edition.head is not None and not len(change):
+            return Given(0, "serves")
+        digest = Digest.parse(before.digest) + of_delta(change)
+        content = replace(after, digest=str(digest))
+        done = publisher.publish(content, edition, now=now, allow_missing=True)
+        publisher.sweep(done.head, now=now)
+        _note(desk, done.head.serial, now, what)
+    return _taken_up(settings, desk, done.head.session, done.head.serial)
+
+
+def who() -> str:
+    """The user of the system who runs this; behind `sudo`, also the one who called it."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    caller = os.environ.get("SUDO_USER", "")
+    told = f"{caller} as {name}" if caller and caller != name else name
+    return one_line(told)
+
+
+def one_line(text: str) -> str:
+    """A text as an order keeps it. Raises Refused ``order-text`` where it is too long."""
+    line = " ".join(text.encode("utf-8", "replace").decode().split())
+    if len(line) > limits.MAX_TEXT_FIELD_CHARS:
+        detail = f"at most {limits.MAX_TEXT_FIELD_CHARS} characters; got {len(line)}"
+        raise Refused("order-text", detail)
+    return line
+
+
+@contextlib.contextmanager
+def _at_desk(desk: Desk) -> Iterator[Publisher]:
+    """The desk to oneself, once whoever is at work there has ended."""
+    until = time.monotonic() + _TURN_S
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                publisher = stack.enter_context(desk.at_work(Habits()))
+                break
+            except Conflict:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(_PAUSE_S)
+        yield publisher
+
+
+def _with(content: Generation, change: Delta) -> Generation:
+    if not len(change):
+        return content
+    return apply(
+        content, change, serial=content.serial, made_at=content.made_at, digest=content.digest
+    )
+
+
+def _content(settings: Config, publisher: Publisher, desk: Desk) -> Generation:
+    """What is published; else what the depot has; else nothing, under the feed's own name."""
+    published = publisher.look([desk.root], now=int(time.time())).content
+    if published is not None:
+        return published
+    registry_id = settings.operator_feed.registry_id
+    loaded = reached_in(Depot(settings.node.depot), OPERATOR)
+    if loaded is not None:
+        return replace(loaded, registry_id=registry_id)
+    return Generation(OPERATOR, registry_id, "", 0, 0, str(Digest()), {})
+
+
+def _note(desk: Desk, serial: int, now: int, what: str) -> None:
+    line = json.dumps({"at": now, "serial": serial, "who": who(), "what": what}, ensure_ascii=False)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    with open(os.open(desk.folder / _JOURNAL, flags, 0o600), "a", encoding="utf-8") as journal:
+        journal.write(f"{line}\n")
+        journal.flush()
+        os.fsync(journal.fileno())
+
+
+def _taken_up(settings: Config, desk: Desk, session: str, serial: int) -> Given:
+    """Wake the node and see what it makes of this serial; without one, the depot takes it up."""
+    follow, depot = settings.operator_feed, Depot(settings.node.depot)
+    if desk.folder != follow.desk and desk.url != follow.address.url:
+        return Given(serial, "published", "whoever follows it has it at the next poll")
+    try:
+        with NodeClient(f"unix:{settings.admin.socket}") as node:
+            with contextlib.suppress(Refused):  # a faulty file on disk must not hold an order up
+                node.reload(timeout=_PATIENCE_S)
+            until = time.monotonic() + _PATIENCE_S
+            while time.monotonic() < until:
+                told = node.status()
+                if _serves(told, session, serial):
+                    return Given(serial, "serves")
+                if stopped := _stopped(depot, session, serial, told.ready):
+                    return stopped
+                time.sleep(_PAUSE_S)
+        return Given(serial, "unknown", "the node has not taken it up yet: `eir sync status`")
+    except Unavailable:
+        return _kept(settings, depot, session, serial)
+
+
+def _serves(told: StatusReply, session: str, serial: int) -> bool:
+    for served in told.generations:
+        origin = served.origin
+        if origin.feed == OPERATOR:
+            return bool(origin.session == session and origin.serial >= serial)
+    return False
+
+
+def _stopped(depot: Depot, session: str, serial: int, ready: bool) -> Given | None:
+    """What keeps this serial from serving, None if it is on its way."""
+    keeping = FeedKeeping(depot, OPERATOR, 1)
+    if pinned := keeping.pinned():
+        detail = f"serial {pinned} is pinned, until `eir rollback 0 --operator`"
+        return Given(serial, "unknown", detail)
+    if keeping.detached():
+        return Given(serial, "unknown", "this node is detached, until `eir sync run --operator`")
+    reached = keeping.reached()
+    if not ready and reached is not None and reached[0] == session and reached[1] >= serial:
+        return Given(serial, "kept", "the node has no registry data yet")
+    with contextlib.suppress(Corrupt):
+        memory = keeping.memory()
+        waiting = memory.waiting
+        if waiting is not None and waiting.session == session and waiting.serial >= serial:
+            return Given(serial, "held", memory.figures)
+    return None
+
+
+def _kept(settings: Config, depot: Depot, session: str, serial: int) -> Given:
+    try:
+        with depot.held_by_keeper():
+            beside = beside_in(depot, settings.guard, settings.policy, settings.grace.grace_lag)
+            outcome = follow_once(settings.operator_feed, depot, judge=judge_by(lambda: beside))
+    except Refused as refused:
+        if refused.reason != "depot-in-use":
+            raise
+        return Given(serial, "unknown", "a node runs, but does not answer at its admin socket")
+    if outcome.kind == "held":
+        return Given(serial, "held", outcome.detail)
+    reached = FeedKeeping(depot, OPERATOR, 1).reached()
+    if reached is not None and reached[0] == session and reached[1] >= serial:
+        return Given(serial, "kept")
+    return Given(serial, "unknown", outcome.line())
