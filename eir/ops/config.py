@@ -29,6 +29,7 @@ from eir.ops.follow import Follow, follow_of, guard_of
 from eir.ops.sections import (
     AdminSection,
     BlackSection,
+    BreakerSection,
     GraceSection,
     GrpcSection,
     LoadSection,
@@ -40,6 +41,7 @@ from eir.ops.sections import (
     WorkersSection,
 )
 from eir.ops.setting import Source, Spot
+from eir.serve.breaker import BreakerLimits
 from eir.serve.guard import GuardLimits
 
 SEARCHED: Final = (Path("eir.toml"), Path("/etc/eir/eir.toml"))
@@ -71,6 +73,7 @@ class Config:
     load: LoadSection
     feed: Follow | None
     guard: GuardLimits
+    breaker: BreakerLimits
 
 
 Door = TypeVar("Door", S13Section, N5gSection)
@@ -133,6 +136,7 @@ def read_config(
         load=settings.load,
         feed=follow_of(settings.feed, folder, root.at("feed")),
         guard=guard_of(settings.guard),
+        breaker=_breaker(settings.breaker),
     )
     named = (("grpc", config.grpc), ("s13", s13), ("n5g", n5g), ("admin", config.admin))
     for section, files in named:
@@ -182,6 +186,12 @@ def _parsed(text: str, name: str) -> dict[str, object]:
         raise Refused(
             "config-syntax", str(error), where=f"{name}:{line[1]}" if line else name
         ) from error
+
+
+def _breaker(section: BreakerSection) -> BreakerLimits:
+    return BreakerLimits(
+        factor=section.factor, least=section.least_refusals, learn_minutes=section.learn_minutes
+    )
 
 
 def _grpc(grpc: GrpcSection, folder: Path, spot: Spot) -> GrpcSection:

@@ -42,6 +42,7 @@ from eir.ops.ports import Ports
 from eir.ops.reload_guard import weigh
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
+from eir.ops.watch import Reading, Watch, WatchFigures
 from eir.serve.checker import Checker
 from eir.serve.handover import HandedFeed, ServeOrder
 from eir.serve.holder import Holder, Serving
@@ -72,6 +73,9 @@ class Keeper:
         self._reloads = {"done": 0, "refused": 0}
         self._reloading = asyncio.Lock()
         self._following = self._follow()
+        self._watch = Watch(
+            config.node.depot, limits=lambda: self._config.breaker, read=self._read, clock=clock
+        )
         self.addresses: tuple[str, ...] = ()
         self.metrics_address = ""
 
@@ -92,7 +96,10 @@ class Keeper:
             _log.info("answering on %s", ", ".join(self.addresses))
             opened(self)
             stopping = asyncio.create_task(stopped.wait())
-            lasting = [asyncio.create_task(self._crew.watch())]
+            lasting = [
+                asyncio.create_task(task) for task in (self._crew.watch(), self._watch.run())
+            ]
+            stack.callback(lasting[-1].cancel)
             if self._following is not None:
                 lasting.append(asyncio.create_task(self._following.run()))
                 stack.callback(lasting[-1].cancel)
@@ -110,6 +117,7 @@ class Keeper:
         self._taken, serving = await asyncio.to_thread(self._build, self._config)
         tables = serving.tables if serving else None
         self._holder.swap(serving)
+        self._watch.look()
         self.addresses = await self._crew.start(
             self._order(serving, self._config), tables, settled(self._config, ports.addresses)
         )
@@ -153,6 +161,10 @@ class Keeper:
     def feeds(self) -> Sequence[FeedFigures]:
         """The feeds that are followed."""
         return [self._following.figures()] if self._following else []
+
+    def watched(self) -> WatchFigures:
+        """How breaker and clock stand."""
+        return self._watch.figures()
 
     def explain(self, imei: int, msisdn: int, imsi: int) -> Explanation:
         """One verdict with every rule tried. Raises Unavailable while nothing serves."""
@@ -267,9 +279,16 @@ class Keeper:
         tables = Tables(registry, operator, config.policy)
         feed, grace_lag = self._following, config.grace.grace_lag
         if feed is None:
-            return taken, Serving(tables, data_time=registry.made_at, grace_lag=grace_lag)
-        data_time = feed.data_time(registry)
-        return taken, Serving(tables, data_time=data_time, grace_lag=grace_lag, stale=feed.stale)
+            data_time, stale = registry.made_at, False
+        else:
+            data_time, stale = feed.data_time(registry), feed.stale
+        return taken, Serving(
+            tables,
+            data_time=data_time,
+            grace_lag=grace_lag,
+            stale=stale,
+            control=self._watch.control,
+        )
 
     def _open(self, feed: str) -> Opened | None:
         served, pinned = self._taken.get(feed), pinned_serial(self._depot, feed)
@@ -302,15 +321,26 @@ class Keeper:
             by_status[status] += times
         return by_status
 
+    def _read(self) -> Reading:
+        """What the watch looks at."""
+        serving, feed = self._serving(), self._following
+        return Reading(
+            refused=self._crew.refused(),
+            refusing=serving is not None and serving.tables.policy.mode == policy.ENFORCE,
+            reach=serving.data_time + serving.grace_lag if serving else None,
+            made_at=feed.made_at if feed else 0,
+        )
+
     def _alarms(self, serving: Serving | None) -> list[str]:
         alarms = [f"damaged and passed over: {error}" for error in self._damaged]
         alarms += self._following.alarms() if self._following else []
+        alarms += self._watch.alarms()
         if serving is None:
             return [*alarms, "no generation serves: every check is answered UNAVAILABLE"]
         now = int(self._clock())
         if serving.tables.policy.mode == policy.SHADOW:
             alarms.append("shadow mode: nobody is refused")
-        behind = now - serving.grace_time(now)
+        behind = now - serving.data_time - serving.grace_lag
         if behind > 0:
             alarms.append(
                 f"grace time stands still since {behind} s: the registry data is older than"
