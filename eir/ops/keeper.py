@@ -272,7 +272,8 @@ class Keeper:
         self._damaged = ()
         taken = {feed: opened for feed in FEEDS if (opened := self._open(feed)) is not None}
         if REGISTRY not in taken:
-            _log.warning("no registry data yet: load some with `eir load MANIFEST.toml`")
+            if config.feed is None:
+                _log.warning("no registry data yet: load some with `eir load MANIFEST.toml`")
             return taken, None
         registry = taken[REGISTRY].generation
         operator = taken[OPERATOR].generation if OPERATOR in taken else None
