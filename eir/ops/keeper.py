@@ -35,7 +35,7 @@ from eir.errors import Corrupt, Refused, Unavailable
 from eir.ops.config import Config, load_config
 from eir.ops.crew import Crew
 from eir.ops.doors import listened, settled
-from eir.ops.following import Following, judge_by
+from eir.ops.following import Following
 from eir.ops.keeping import pinned_serial
 from eir.ops.meters import MetricsPage
 from eir.ops.ports import Ports
@@ -43,6 +43,7 @@ from eir.ops.reload_guard import weigh
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
 from eir.ops.watch import Reading, Watch, WatchFigures
+from eir.ops.weighing import Beside, judge_by
 from eir.serve.checker import Checker
 from eir.serve.handover import HandedFeed, ServeOrder
 from eir.serve.holder import Holder, Serving
@@ -51,7 +52,9 @@ from eir.store.depot import Depot, Opened
 _log = logging.getLogger(__name__)
 
 _NICE_BESIDE_ANSWERS = 10
-_FIXED_AT_START = ("node", "workers", "metrics", "grpc", "s13", "n5g", "admin", "feed")
+_FIXED_AT_START = (
+    "node", "workers", "metrics", "grpc", "s13", "n5g", "admin", "feed", "operator_feed",
+)  # fmt: skip
 
 
 class Keeper:
@@ -72,7 +75,7 @@ class Keeper:
         self._damaged: tuple[Corrupt, ...] = ()
         self._reloads = {"done": 0, "refused": 0}
         self._reloading = asyncio.Lock()
-        self._following = self._follow()
+        self._followings = self._follow()
         self._watch = Watch(
             config.node.depot, limits=lambda: self._config.breaker, read=self._read, clock=clock
         )
@@ -100,8 +103,8 @@ class Keeper:
                 asyncio.create_task(task) for task in (self._crew.watch(), self._watch.run())
             ]
             stack.callback(lasting[-1].cancel)
-            if self._following is not None:
-                lasting.append(asyncio.create_task(self._following.run()))
+            for following in self._followings.values():
+                lasting.append(asyncio.create_task(following.run()))
                 stack.callback(lasting[-1].cancel)
             await asyncio.wait((stopping, *lasting), return_when=asyncio.FIRST_COMPLETED)
             for task in lasting:
@@ -160,7 +163,7 @@ class Keeper:
 
     def feeds(self) -> Sequence[FeedFigures]:
         """The feeds that are followed."""
-        return [self._following.figures()] if self._following else []
+        return [each.figures() for each in self._followings.values() if each.speaks]
 
     def watched(self) -> WatchFigures:
         """How breaker and clock stand."""
@@ -201,8 +204,8 @@ class Keeper:
         ]
         changes += _changes(before, self._serving(), self._config, config)
         self._config = config
-        if self._following is not None:
-            self._following.wake()
+        for following in self._followings.values():
+            following.wake()
         return changes
 
     async def _take_up(self, config: Config, *, weighed: bool = False) -> None:
@@ -228,24 +231,26 @@ class Keeper:
             self._crew.send_orphans_home()
         _close(before, but=taken)
 
-    def _follow(self) -> Following | None:
-        """What follows the registry's feed, where one is configured."""
-        config = self._config
-        if config.feed is None:
-            return None
+    def _follow(self) -> dict[str, Following]:
+        """What follows each feed: the operator's, and the registry's where one is configured."""
+        judge = judge_by(self._beside, self._clock)
+        return {
+            follow.feed: Following(
+                follow, self._depot, judge=judge, serve=self._serve_reached, clock=self._clock
+            )
+            for follow in (self._config.feed, self._config.operator_feed)
+            if follow is not None
+        }
 
-        def beside() -> tuple[Generation | None, policy.Policy]:
-            operator = self._taken.get(OPERATOR)
-            return operator.generation if operator else None, self._config.policy
-
-        judge = judge_by(
-            lambda: self._config.guard,
-            beside,
+    def _beside(self) -> Beside:
+        """What a change is weighed against."""
+        serving, config = self._serving(), self._config
+        return Beside(
+            config.guard,
+            config.policy,
+            {feed: opened.generation for feed, opened in self._taken.items()},
+            data_time=serving.data_time if serving else 0,
             grace_lag=config.grace.grace_lag,
-            clock=self._clock,
-        )
-        return Following(
-            config.feed, self._depot, judge=judge, serve=self._serve_reached, clock=self._clock
         )
 
     async def _serve_reached(self) -> None:
@@ -278,7 +283,7 @@ class Keeper:
         registry = taken[REGISTRY].generation
         operator = taken[OPERATOR].generation if OPERATOR in taken else None
         tables = Tables(registry, operator, config.policy)
-        feed, grace_lag = self._following, config.grace.grace_lag
+        feed, grace_lag = self._followings.get(REGISTRY), config.grace.grace_lag
         if feed is None:
             data_time, stale = registry.made_at, False
         else:
@@ -302,7 +307,7 @@ class Keeper:
         except Unavailable:
             return None
         except Corrupt as error:
-            if served is None and self._following is None:
+            if served is None and feed not in self._followings:
                 raise Refused(
                     "depot-damaged", f"{error}: load the lists again", where=str(self._depot.folder)
                 ) from error
@@ -324,7 +329,7 @@ class Keeper:
 
     def _read(self) -> Reading:
         """What the watch looks at."""
-        serving, feed = self._serving(), self._following
+        serving, feed = self._serving(), self._followings.get(REGISTRY)
         return Reading(
             refused=self._crew.refused(),
             refusing=serving is not None and serving.tables.policy.mode == policy.ENFORCE,
@@ -334,7 +339,8 @@ class Keeper:
 
     def _alarms(self, serving: Serving | None) -> list[str]:
         alarms = [f"damaged and passed over: {error}" for error in self._damaged]
-        alarms += self._following.alarms() if self._following else []
+        for following in self._followings.values():
+            alarms += following.alarms()
         alarms += self._watch.alarms()
         if serving is None:
             return [*alarms, "no generation serves: every check is answered UNAVAILABLE"]
