@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from eir import limits
+from eir.core.generation import REGISTRY
 from eir.core.policy import BlackList, Policy, Status
 from eir.core.subscriber import Numbering
 from eir.doors.n5g_settings import N5gSettings
@@ -25,10 +26,11 @@ from eir.doors.s13_settings import S13Settings
 from eir.errors import Refused
 from eir.ops import door_config, forms, setting
 from eir.ops.door_sections import N5gSection, S13Section
-from eir.ops.follow import Follow, follow_of, guard_of
+from eir.ops.follow import Follow, follow_of, guard_of, operator_follow_of
 from eir.ops.sections import (
     AdminSection,
     BlackSection,
+    BreakerSection,
     GraceSection,
     GrpcSection,
     LoadSection,
@@ -40,6 +42,7 @@ from eir.ops.sections import (
     WorkersSection,
 )
 from eir.ops.setting import Source, Spot
+from eir.serve.breaker import BreakerLimits
 from eir.serve.guard import GuardLimits
 
 SEARCHED: Final = (Path("eir.toml"), Path("/etc/eir/eir.toml"))
@@ -70,7 +73,9 @@ class Config:
     numbering: Numbering
     load: LoadSection
     feed: Follow | None
+    operator_feed: Follow
     guard: GuardLimits
+    breaker: BreakerLimits
 
 
 Door = TypeVar("Door", S13Section, N5gSection)
@@ -131,8 +136,10 @@ def read_config(
         grace=settings.grace,
         numbering=_numbering(settings.numbering, root.at("numbering")),
         load=settings.load,
-        feed=follow_of(settings.feed, folder, root.at("feed")),
+        feed=follow_of(settings.feed, REGISTRY, folder, root.at("feed")),
+        operator_feed=operator_follow_of(settings.operator_feed, folder, node.depot, root),
         guard=guard_of(settings.guard),
+        breaker=_breaker(settings.breaker),
     )
     named = (("grpc", config.grpc), ("s13", s13), ("n5g", n5g), ("admin", config.admin))
     for section, files in named:
@@ -182,6 +189,12 @@ def _parsed(text: str, name: str) -> dict[str, object]:
         raise Refused(
             "config-syntax", str(error), where=f"{name}:{line[1]}" if line else name
         ) from error
+
+
+def _breaker(section: BreakerSection) -> BreakerLimits:
+    return BreakerLimits(
+        factor=section.factor, least=section.least_refusals, learn_minutes=section.learn_minutes
+    )
 
 
 def _grpc(grpc: GrpcSection, folder: Path, spot: Spot) -> GrpcSection:

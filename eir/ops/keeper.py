@@ -35,13 +35,15 @@ from eir.errors import Corrupt, Refused, Unavailable
 from eir.ops.config import Config, load_config
 from eir.ops.crew import Crew
 from eir.ops.doors import listened, settled
-from eir.ops.following import Following, judge_by
+from eir.ops.following import Following
 from eir.ops.keeping import pinned_serial
 from eir.ops.meters import MetricsPage
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import weigh
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
+from eir.ops.watch import Reading, Watch, WatchFigures
+from eir.ops.weighing import Beside, judge_by
 from eir.serve.checker import Checker
 from eir.serve.handover import HandedFeed, ServeOrder
 from eir.serve.holder import Holder, Serving
@@ -50,7 +52,9 @@ from eir.store.depot import Depot, Opened
 _log = logging.getLogger(__name__)
 
 _NICE_BESIDE_ANSWERS = 10
-_FIXED_AT_START = ("node", "workers", "metrics", "grpc", "s13", "n5g", "admin", "feed")
+_FIXED_AT_START = (
+    "node", "workers", "metrics", "grpc", "s13", "n5g", "admin", "feed", "operator_feed",
+)  # fmt: skip
 
 
 class Keeper:
@@ -71,7 +75,10 @@ class Keeper:
         self._damaged: tuple[Corrupt, ...] = ()
         self._reloads = {"done": 0, "refused": 0}
         self._reloading = asyncio.Lock()
-        self._following = self._follow()
+        self._followings = self._follow()
+        self._watch = Watch(
+            config.node.depot, limits=lambda: self._config.breaker, read=self._read, clock=clock
+        )
         self.addresses: tuple[str, ...] = ()
         self.metrics_address = ""
 
@@ -92,9 +99,12 @@ class Keeper:
             _log.info("answering on %s", ", ".join(self.addresses))
             opened(self)
             stopping = asyncio.create_task(stopped.wait())
-            lasting = [asyncio.create_task(self._crew.watch())]
-            if self._following is not None:
-                lasting.append(asyncio.create_task(self._following.run()))
+            lasting = [
+                asyncio.create_task(task) for task in (self._crew.watch(), self._watch.run())
+            ]
+            stack.callback(lasting[-1].cancel)
+            for following in self._followings.values():
+                lasting.append(asyncio.create_task(following.run()))
                 stack.callback(lasting[-1].cancel)
             await asyncio.wait((stopping, *lasting), return_when=asyncio.FIRST_COMPLETED)
             for task in lasting:
@@ -110,6 +120,7 @@ class Keeper:
         self._taken, serving = await asyncio.to_thread(self._build, self._config)
         tables = serving.tables if serving else None
         self._holder.swap(serving)
+        self._watch.look()
         self.addresses = await self._crew.start(
             self._order(serving, self._config), tables, settled(self._config, ports.addresses)
         )
@@ -152,7 +163,11 @@ class Keeper:
 
     def feeds(self) -> Sequence[FeedFigures]:
         """The feeds that are followed."""
-        return [self._following.figures()] if self._following else []
+        return [each.figures() for each in self._followings.values() if each.speaks]
+
+    def watched(self) -> WatchFigures:
+        """How breaker and clock stand."""
+        return self._watch.figures()
 
     def explain(self, imei: int, msisdn: int, imsi: int) -> Explanation:
         """One verdict with every rule tried. Raises Unavailable while nothing serves."""
@@ -189,8 +204,8 @@ class Keeper:
         ]
         changes += _changes(before, self._serving(), self._config, config)
         self._config = config
-        if self._following is not None:
-            self._following.wake()
+        for following in self._followings.values():
+            following.wake()
         return changes
 
     async def _take_up(self, config: Config, *, weighed: bool = False) -> None:
@@ -216,24 +231,26 @@ class Keeper:
             self._crew.send_orphans_home()
         _close(before, but=taken)
 
-    def _follow(self) -> Following | None:
-        """What follows the registry's feed, where one is configured."""
-        config = self._config
-        if config.feed is None:
-            return None
+    def _follow(self) -> dict[str, Following]:
+        """What follows each feed: the operator's, and the registry's where one is configured."""
+        judge = judge_by(self._beside, self._clock)
+        return {
+            follow.feed: Following(
+                follow, self._depot, judge=judge, serve=self._serve_reached, clock=self._clock
+            )
+            for follow in (self._config.feed, self._config.operator_feed)
+            if follow is not None
+        }
 
-        def beside() -> tuple[Generation | None, policy.Policy]:
-            operator = self._taken.get(OPERATOR)
-            return operator.generation if operator else None, self._config.policy
-
-        judge = judge_by(
-            lambda: self._config.guard,
-            beside,
+    def _beside(self) -> Beside:
+        """What a change is weighed against."""
+        serving, config = self._serving(), self._config
+        return Beside(
+            config.guard,
+            config.policy,
+            {feed: opened.generation for feed, opened in self._taken.items()},
+            data_time=serving.data_time if serving else 0,
             grace_lag=config.grace.grace_lag,
-            clock=self._clock,
-        )
-        return Following(
-            config.feed, self._depot, judge=judge, serve=self._serve_reached, clock=self._clock
         )
 
     async def _serve_reached(self) -> None:
@@ -266,11 +283,18 @@ class Keeper:
         registry = taken[REGISTRY].generation
         operator = taken[OPERATOR].generation if OPERATOR in taken else None
         tables = Tables(registry, operator, config.policy)
-        feed, grace_lag = self._following, config.grace.grace_lag
+        feed, grace_lag = self._followings.get(REGISTRY), config.grace.grace_lag
         if feed is None:
-            return taken, Serving(tables, data_time=registry.made_at, grace_lag=grace_lag)
-        data_time = feed.data_time(registry)
-        return taken, Serving(tables, data_time=data_time, grace_lag=grace_lag, stale=feed.stale)
+            data_time, stale = registry.made_at, False
+        else:
+            data_time, stale = feed.data_time(registry), feed.stale
+        return taken, Serving(
+            tables,
+            data_time=data_time,
+            grace_lag=grace_lag,
+            stale=stale,
+            control=self._watch.control,
+        )
 
     def _open(self, feed: str) -> Opened | None:
         served, pinned = self._taken.get(feed), pinned_serial(self._depot, feed)
@@ -283,7 +307,7 @@ class Keeper:
         except Unavailable:
             return None
         except Corrupt as error:
-            if served is None and self._following is None:
+            if served is None and feed not in self._followings:
                 raise Refused(
                     "depot-damaged", f"{error}: load the lists again", where=str(self._depot.folder)
                 ) from error
@@ -303,15 +327,27 @@ class Keeper:
             by_status[status] += times
         return by_status
 
+    def _read(self) -> Reading:
+        """What the watch looks at."""
+        serving, feed = self._serving(), self._followings.get(REGISTRY)
+        return Reading(
+            refused=self._crew.refused(),
+            refusing=serving is not None and serving.tables.policy.mode == policy.ENFORCE,
+            reach=serving.data_time + serving.grace_lag if serving else None,
+            made_at=feed.made_at if feed else 0,
+        )
+
     def _alarms(self, serving: Serving | None) -> list[str]:
         alarms = [f"damaged and passed over: {error}" for error in self._damaged]
-        alarms += self._following.alarms() if self._following else []
+        for following in self._followings.values():
+            alarms += following.alarms()
+        alarms += self._watch.alarms()
         if serving is None:
             return [*alarms, "no generation serves: every check is answered UNAVAILABLE"]
         now = int(self._clock())
         if serving.tables.policy.mode == policy.SHADOW:
             alarms.append("shadow mode: nobody is refused")
-        behind = now - serving.grace_time(now)
+        behind = now - serving.data_time - serving.grace_lag
         if behind > 0:
             alarms.append(
                 f"grace time stands still since {behind} s: the registry data is older than"
