@@ -61,6 +61,10 @@ MAX_WAITING_BYTES: Final = 64 << 20
 MAX_WORKERS: Final = 256
 PREFAULT_PIECE_BYTES: Final = 4 << 20
 
+# Depot
+MAX_DEPOT_MANIFEST_BYTES: Final = 64 << 20
+MAX_KEPT_DELTAS: Final = 100_000
+
 # Feed
 MAX_SERIAL: Final = (1 << 64) - 1
 MAX_UNIX_S: Final = 1 << 40
