@@ -120,10 +120,11 @@ def demo(
     ),
     once: Annotated[bool, typer.Option("--once", help="Stop after the questions.")] = False,
 ) -> None:
-    """See it work: a sample registry, a node, a question a row.
+    """See it work: a registry with its feed, a node, a question a row.
 
-    Makes a sample registry, loads it, serves it, asks one question for each row of the decision
-    table, and goes on serving until Ctrl-C. What it made is kept for the next time.
+    Makes a sample registry, publishes it as a feed, has a node follow it, asks one question for
+    each row of the decision table, shows answers changing as deltas arrive, and goes on until
+    Ctrl-C. What it made is kept for the next time.
 
     \b
     Examples:

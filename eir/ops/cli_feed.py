@@ -170,7 +170,7 @@ def publish(
             settings = load_config(config)
             edition = publisher.look([held.root], now=int(time.time()))
             with tempfile.TemporaryDirectory(dir=held.folder, prefix="load-") as folder:
-                content = _loaded(manifest, Path(folder), settings, bar, task)
+                content = content_of_lists(manifest, Path(folder), settings, bar, task)
                 bar.update(task, description="comparing and writing", note="", total=None)
                 done = publisher.publish(content, edition, now=int(time.time()), **how)
         bar.update(task, description="removing what left the head long ago")
@@ -273,7 +273,10 @@ def _put_keys(site: Site, raw: bytes, root: PublicKey) -> None:
     site.swap(KEYS_NAME, raw, was=found.tag if found else None)
 
 
-def _loaded(manifest: Path, folder: Path, settings: Config, bar: Bar, task: TaskID) -> Generation:
+def content_of_lists(
+    manifest: Path, folder: Path, settings: Config, bar: Bar, task: TaskID
+) -> Generation:
+    """What a manifest's lists come to, in a file in ``folder``. Raises Refused as `eir load`."""
     from eir.store.importers.scratch import Effort
     from eir.store.load import load as load_lists
 

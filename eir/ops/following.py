@@ -11,11 +11,12 @@ moves only with heads whose data serve. Whatever a run ends in, the next one com
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Final
@@ -27,9 +28,10 @@ from eir.core.tables import Tables
 from eir.errors import Corrupt, EirError, Unavailable
 from eir.ops.follow import Follow
 from eir.ops.keeping import FeedKeeping
+from eir.ops.sync_meters import FeedFigures
 from eir.serve.guard import GuardLimits, objection
 from eir.store.depot import Depot
-from eir.sync.client import Candidate, Gate, Heard, run
+from eir.sync.client import Candidate, Gate, Heard, Memory, run
 from eir.sync.outcome import SyncOutcome
 from eir.sync.pace import Clocks, is_stale, next_wait_s, silence_s
 from eir.sync.reader import Patience
@@ -69,6 +71,8 @@ class Following:
         self._renewed: tuple[str, int, int] = ("", 0, 0)
         self._heard_at: Clocks | None = None
         self._failures = 0
+        self._runs: Counter[tuple[str, str]] = Counter()
+        self._fetched_bytes = 0
         highest = self.keeping.memory().highest
         if highest is not None:
             self._renewed = (highest.session, highest.serial, highest.made_at)
@@ -122,9 +126,35 @@ class Following:
     @property
     def stale(self) -> bool:
         """Whether no good head came for too long."""
-        made_at = self._renewed[2]
-        silence = silence_s(made_at=made_at, heard=self._heard_at, now=self._now())
-        return is_stale(self._follow.pace, silence)
+        return is_stale(self._follow.pace, self._silence_s())
+
+    def figures(self) -> FeedFigures:
+        """How it goes, for whoever watches from another thread."""
+        at, last = self.outcomes[-1] if self.outcomes else (0, None)
+        keeping, pinned, memory, reached = self.keeping, self.keeping.pinned(), Memory(), 0
+        with contextlib.suppress(Corrupt):  # the runs say so
+            memory = keeping.memory()
+            kept = keeping.reached()
+            reached = kept[1] if kept else 0
+        return FeedFigures(
+            feed=REGISTRY,
+            reached=reached,
+            served=pinned or reached,
+            head=memory.highest.serial if memory.highest else 0,
+            age_s=self._silence_s() if self._renewed[2] else None,
+            stale=self.stale,
+            held=memory.waiting is not None,
+            pinned=pinned is not None,
+            detached=keeping.detached(),
+            runs=dict(self._runs),
+            fetched_bytes=self._fetched_bytes,
+            last_at=at,
+            last_s=last.seconds if last else 0.0,
+        )
+
+    def _silence_s(self) -> float:
+        made_at, heard = self._renewed[2], self._heard_at
+        return silence_s(made_at=made_at, heard=heard, now=self._now())
 
     def alarms(self) -> list[str]:
         """What a person has to look at, one line each."""
@@ -151,6 +181,8 @@ class Following:
     def _note(self, outcome: SyncOutcome) -> None:
         self._failures = 0 if outcome.good or outcome.kind == "held" else self._failures + 1
         self.outcomes.append((int(self._clock()), outcome))
+        self._runs[outcome.kind, outcome.reason] += 1
+        self._fetched_bytes += outcome.fetched_bytes
         level = logging.ERROR if outcome.alarm else logging.INFO
         quiet = outcome.kind == "up-to-date"
         _log.log(logging.DEBUG if quiet else level, "sync: %s", outcome.line())

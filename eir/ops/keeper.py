@@ -40,6 +40,7 @@ from eir.ops.keeping import pinned_serial
 from eir.ops.meters import MetricsPage
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import weigh
+from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
 from eir.serve.checker import Checker
 from eir.serve.handover import HandedFeed, ServeOrder
@@ -149,6 +150,10 @@ class Keeper:
         """How many reloads were done and refused since this keeper started."""
         return self._reloads
 
+    def feeds(self) -> Sequence[FeedFigures]:
+        """The feeds that are followed."""
+        return [self._following.figures()] if self._following else []
+
     def explain(self, imei: int, msisdn: int, imsi: int) -> Explanation:
         """One verdict with every rule tried. Raises Unavailable while nothing serves."""
         return self._checker.explain(imei, msisdn, imsi)
@@ -255,7 +260,8 @@ class Keeper:
         self._damaged = ()
         taken = {feed: opened for feed in FEEDS if (opened := self._open(feed)) is not None}
         if REGISTRY not in taken:
-            _log.warning("no registry data yet: load some with `eir load MANIFEST.toml`")
+            if config.feed is None:
+                _log.warning("no registry data yet: load some with `eir load MANIFEST.toml`")
             return taken, None
         registry = taken[REGISTRY].generation
         operator = taken[OPERATOR].generation if OPERATOR in taken else None

@@ -7,7 +7,7 @@ figures are the keeper's and the workers' own.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, cast
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from eir.doors.grpc_admin import NodeStatus
 from eir.errors import Refused
+from eir.ops.sync_meters import FeedFigures, sync_metrics
 from eir.ops.tally import Tally
 
 _SHORTEST_SPAN = 10
@@ -39,6 +40,9 @@ class Node(Protocol):
 
     def reloads(self) -> Mapping[str, int]:
         """By outcome."""
+
+    def feeds(self) -> Sequence[FeedFigures]:
+        """The feeds that are followed."""
 
 
 class MetricsPage:
@@ -78,6 +82,7 @@ class NodeCollector(Collector):
         yield from _data(status)
         yield from _answers(tally)
         yield from _workers(status)
+        yield from sync_metrics(self._node.feeds())
         reloads = CounterMetricFamily("eir_reloads", "Reloads, by outcome.", labels=["outcome"])
         for outcome, times in self._node.reloads().items():
             reloads.add_metric([outcome], times)

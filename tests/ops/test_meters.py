@@ -17,6 +17,7 @@ from eir.core.policy import BLACK_BASE, Status
 from eir.doors.grpc_admin import NodeStatus, ServedGeneration, WorkerStatus
 from eir.errors import Refused
 from eir.ops.meters import MetricsPage
+from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
 from eir.serve.counters import Counters
 
@@ -70,6 +71,25 @@ class ToyNode:
 
     def reloads(self) -> dict[str, int]:
         return {"done": 4, "refused": 1}
+
+    def feeds(self) -> list[FeedFigures]:
+        return [
+            FeedFigures(
+                feed="registry",
+                reached=8,
+                served=6,
+                head=9,
+                age_s=12.5,
+                stale=True,
+                held=True,
+                pinned=True,
+                detached=True,
+                runs={("held", "guard"): 3, ("deltas", "deltas"): 2},
+                fetched_bytes=4_321,
+                last_at=1_700_000_050,
+                last_s=0.25,
+            )
+        ]
 
 
 @pytest.fixture
@@ -129,6 +149,19 @@ PROVEN: list[tuple[str, dict[str, str], float]] = [
     ("eir_worker_takeup_seconds", {"worker": "0"}, 0.5),
     ("eir_worker_rss_bytes", {"worker": "0"}, 1_000),
     ("eir_worker_pss_bytes", {"worker": "0"}, 400),
+    ("eir_sync_serial", {"feed": "registry"}, 8),
+    ("eir_sync_head_serial", {"feed": "registry"}, 9),
+    ("eir_sync_lag_serials", {"feed": "registry"}, 3),
+    ("eir_sync_age_seconds", {"feed": "registry"}, 12.5),
+    ("eir_sync_stale", {"feed": "registry"}, 1),
+    ("eir_sync_held", {"feed": "registry"}, 1),
+    ("eir_sync_pinned", {"feed": "registry"}, 1),
+    ("eir_sync_detached", {"feed": "registry"}, 1),
+    ("eir_sync_last_run_time_seconds", {"feed": "registry"}, 1_700_000_050),
+    ("eir_sync_last_run_seconds", {"feed": "registry"}, 0.25),
+    ("eir_sync_runs_total", {"feed": "registry", "kind": "held", "reason": "guard"}, 3),
+    ("eir_sync_runs_total", {"feed": "registry", "kind": "deltas", "reason": "deltas"}, 2),
+    ("eir_sync_bytes_total", {"feed": "registry"}, 4_321),
 ]
 
 
