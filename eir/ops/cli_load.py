@@ -136,7 +136,9 @@ def _mind_the_feed(settings: Config, manifest: Path, *, detach: bool) -> None:
             "this node follows a registry's feed, which has these lists: --detach-feed leaves it",
             where=str(manifest),
         )
-    FeedKeeping(Depot(settings.node.depot), REGISTRY, settings.feed.keep).detach()
+    FeedKeeping(
+        Depot(settings.node.depot, keep_days=settings.node.keep_days), REGISTRY, settings.feed.keep
+    ).detach()
 
 
 def rate_line(outcome: LoadOutcome) -> str:
@@ -157,7 +159,7 @@ def load_into_depot(
     from eir.store.importers.scratch import Effort
     from eir.store.load import load as load_lists
 
-    depot = Depot(settings.node.depot)
+    depot = Depot(settings.node.depot, keep_days=settings.node.keep_days)
 
     path = depot.new_path()
     try:

@@ -66,7 +66,7 @@ def run(
     what came was not believed.
     """
     settings, follow = _followed(config)
-    depot = Depot(settings.node.depot)
+    depot = Depot(settings.node.depot, keep_days=settings.node.keep_days)
     try:
         with depot.held_by_keeper():
             outcome = _run_here(settings, follow, depot, as_json, forced, allow_downgrade)
@@ -91,7 +91,9 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     stale.
     """
     settings, follow = _followed(config)
-    keeping = FeedKeeping(Depot(settings.node.depot), REGISTRY, follow.keep)
+    keeping = FeedKeeping(
+        Depot(settings.node.depot, keep_days=settings.node.keep_days), REGISTRY, follow.keep
+    )
     told = _status_of(keeping)
     if as_json:
         console.print_json(told)
@@ -112,7 +114,7 @@ def accept(
     What is accepted is this one change: if the feed has said more meanwhile, that is weighed anew.
     """
     settings = load_config(config)
-    depot = Depot(settings.node.depot)
+    depot = Depot(settings.node.depot, keep_days=settings.node.keep_days)
     keeping = FeedKeeping(depot, REGISTRY, 1)
     memory, reloaded = keeping.memory(), reload_guard.waiting(depot)
     if memory.waiting is None and reloaded is None:
@@ -172,7 +174,9 @@ def rollback(
     status says so. It is weighed as any change is: `eir sync accept` may be needed.
     """
     settings = load_config(config)
-    keeping = FeedKeeping(Depot(settings.node.depot), REGISTRY, 1)
+    keeping = FeedKeeping(
+        Depot(settings.node.depot, keep_days=settings.node.keep_days), REGISTRY, 1
+    )
     if serial:
         keeping.depot.open_newest(REGISTRY, serial=serial)
     keeping.pin(serial or None)

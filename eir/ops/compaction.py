@@ -79,7 +79,9 @@ class CompactionOutcome:
 
 @dataclass(slots=True)
 class CompactionState:
-    """How one feed stands. ``touched_keys`` of ``due_at_keys``; counts since the keeper started."""
+    """How one feed stands: ``touched_keys`` of ``due_at_keys``, the ``last`` attempt and the last
+    that was ``done``; ``counts`` by outcome since the keeper started.
+    """
 
     touched_keys: int = 0
     due_at_keys: int = 0
@@ -87,6 +89,7 @@ class CompactionState:
     running: bool = False
     counts: dict[str, int] = field(default_factory=lambda: {"done": 0, "overtaken": 0, "failed": 0})
     last: CompactionOutcome | None = None
+    done: CompactionOutcome | None = None
     failures: int = 0
     not_before: float = 0.0
 
@@ -165,6 +168,7 @@ class Compaction:
             state.running = False
         state.counts[outcome.kind] += 1
         state.last = outcome
+        state.done = outcome if outcome.kind == "done" else state.done
         state.failures = state.failures + 1 if outcome.kind == "failed" else 0
         state.not_before = time.monotonic() + pause_s(state.failures)
         level = logging.ERROR if outcome.kind == "failed" else logging.INFO

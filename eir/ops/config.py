@@ -24,6 +24,7 @@ from eir.doors.n5g_settings import N5gSettings
 from eir.doors.s13_settings import S13Settings
 from eir.errors import Refused
 from eir.ops import door_config, forms, setting
+from eir.ops.compaction import CompactionLimits
 from eir.ops.door_sections import N5gSection, S13Section
 from eir.ops.follow import Follow, follow_of, guard_of
 from eir.ops.sections import (
@@ -71,6 +72,7 @@ class Config:
     load: LoadSection
     feed: Follow | None
     guard: GuardLimits
+    compaction: CompactionLimits
 
 
 Door = TypeVar("Door", S13Section, N5gSection)
@@ -133,6 +135,7 @@ def read_config(
         load=settings.load,
         feed=follow_of(settings.feed, folder, root.at("feed")),
         guard=guard_of(settings.guard),
+        compaction=CompactionLimits(**asdict(settings.compaction)),
     )
     named = (("grpc", config.grpc), ("s13", s13), ("n5g", n5g), ("admin", config.admin))
     for section, files in named:

@@ -32,6 +32,7 @@ from eir.core.policy import Status
 from eir.core.tables import Tables
 from eir.doors.grpc_admin import AdminDoor, AdminSettings, NodeStatus, ServedGeneration
 from eir.errors import Corrupt, Refused, Unavailable
+from eir.ops.compaction import Compaction, CompactionState
 from eir.ops.config import Config, load_config
 from eir.ops.crew import Crew
 from eir.ops.doors import listened, settled
@@ -45,7 +46,7 @@ from eir.ops.tally import Tally
 from eir.serve.checker import Checker
 from eir.serve.handover import HandedFeed, ServeOrder
 from eir.serve.holder import Holder, Serving
-from eir.store.depot import Depot, Opened
+from eir.store.depot import KEEP_GENERATIONS, Depot, Opened
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Keeper:
         self._config = config
         self._config_path = config_path
         self._clock = clock
-        self._depot = Depot(config.node.depot)
+        self._depot = Depot(config.node.depot, keep_days=config.node.keep_days)
         self._holder = Holder()
         self._checker = Checker(self._holder, clock)
         self._admin = AdminDoor(_admin_settings(config), self)
@@ -72,6 +73,15 @@ class Keeper:
         self._reloads = {"done": 0, "refused": 0}
         self._reloading = asyncio.Lock()
         self._following = self._follow()
+        self._compaction = Compaction(
+            self._depot,
+            bounds=lambda: self._config.compaction,
+            served=lambda feed: self._taken.get(feed),
+            pinned=lambda feed: pinned_serial(self._depot, feed) is not None,
+            keep=self._bases_kept,
+            serve=self._serve_reached,
+            clock=clock,
+        )
         self.addresses: tuple[str, ...] = ()
         self.metrics_address = ""
 
@@ -93,6 +103,8 @@ class Keeper:
             opened(self)
             stopping = asyncio.create_task(stopped.wait())
             lasting = [asyncio.create_task(self._crew.watch())]
+            lasting.append(asyncio.create_task(self._compaction.run()))
+            stack.callback(lasting[-1].cancel)
             if self._following is not None:
                 lasting.append(asyncio.create_task(self._following.run()))
                 stack.callback(lasting[-1].cancel)
@@ -153,6 +165,10 @@ class Keeper:
     def feeds(self) -> Sequence[FeedFigures]:
         """The feeds that are followed."""
         return [self._following.figures()] if self._following else []
+
+    def compactions(self) -> Mapping[str, CompactionState]:
+        """How far overlays have grown, by feed, and what was done about it."""
+        return self._compaction.states
 
     def explain(self, imei: int, msisdn: int, imsi: int) -> Explanation:
         """One verdict with every rule tried. Raises Unavailable while nothing serves."""
@@ -215,6 +231,17 @@ class Keeper:
             self._holder.swap(serving)
             self._crew.send_orphans_home()
         _close(before, but=taken)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Tell those who look after what serves that it is another."""
+        if self._following is not None and REGISTRY in self._taken:
+            self._following.rebased(self._taken[REGISTRY].generation)
+        self._compaction.wake()
+
+    def _bases_kept(self, feed: str) -> int:
+        following = self._following
+        return following.keeping.keep if following and feed == REGISTRY else KEEP_GENERATIONS
 
     def _follow(self) -> Following | None:
         """What follows the registry's feed, where one is configured."""
@@ -306,6 +333,7 @@ class Keeper:
     def _alarms(self, serving: Serving | None) -> list[str]:
         alarms = [f"damaged and passed over: {error}" for error in self._damaged]
         alarms += self._following.alarms() if self._following else []
+        alarms += self._compaction.alarms()
         if serving is None:
             return [*alarms, "no generation serves: every check is answered UNAVAILABLE"]
         now = int(self._clock())

@@ -57,6 +57,14 @@ class NodeSection:
         ".eir",
         "Folder that survives a restart: snapshots and state. Made with mode 0700 if it is absent.",
     )
+    keep_days: int = setting.whole(
+        30,
+        "How far back, in the feed's own time, serials can be built again: `eir explain --as-of`,"
+        " `eir rollback`.",
+        low=0,
+        high=3_650,
+        unit="days",
+    )
     log_level: str = setting.choice(
         "info",
         "The least important line that is logged.",
@@ -418,6 +426,25 @@ class GuardSection:
 
 
 @dataclass(frozen=True, slots=True)
+class CompactionSection:
+    """When what deltas have brought is written into a next base, by a process that goes last."""
+
+    max_touched_keys: int = setting.whole(
+        4_000_000, "Keys touched by deltas at which it is due.", low=1, high=10**9, unit="keys"
+    )
+    max_touched_share: float = setting.share(
+        0.05, "The share of a base's items at which it is due, if that is less (10,000 at least)."
+    )
+    max_deltas: int = setting.whole(
+        1_000,
+        "Deltas behind a base at which it is due, however small: a start applies each of them.",
+        low=1,
+        high=100_000,
+        unit="deltas",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file, as it is written."""
 
@@ -434,3 +461,4 @@ class Settings:
     load: LoadSection = setting.section(LoadSection())
     feed: FeedSection = setting.section(FeedSection())
     guard: GuardSection = setting.section(GuardSection())
+    compaction: CompactionSection = setting.section(CompactionSection())
