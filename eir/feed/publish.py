@@ -170,7 +170,8 @@ class Publisher:
     def sweep(self, head: Head, *, now: int) -> list[str]:
         """Remove files that left the head long enough ago; their names.
 
-        When each left is remembered in the publisher's folder; forgotten, it leaves now.
+        When each left is remembered in the publisher's folder; forgotten, it leaves now. What
+        killed publishers left half-written goes too.
         """
         named = {head.snapshot.name, *(delta.name for delta in head.deltas)}
         known = self._retired()
@@ -187,6 +188,7 @@ class Publisher:
             else:
                 retired[each.name] = left_at
         self._remember(retired)
+        self.site.clear(before=now - self.habits.snapshot_stay_s)
         for path in self.folder.glob("[ds]*-*-*"):
             if self.site.near or path.name not in named:
                 path.unlink(missing_ok=True)

@@ -7,9 +7,11 @@ everything is durable before the head names it. Never looks into what it writes.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -25,6 +27,8 @@ from eir.feed.head import HEAD_NAME, KEYS_NAME, FeedFile, Serial, is_file_name
 _UNPREDICTABLE_BYTES: Final = 16
 _CAPS: Final = {HEAD_NAME: limits.MAX_HEAD_BYTES, KEYS_NAME: limits.MAX_KEYS_BYTES}
 _LOCK: Final = ".publish.lock"
+_SCRATCH: Final = re.compile(r"\..+\.[0-9a-f]{16}")
+"""What a file is called in a folder until it is whole; ``FolderSite`` alone makes such names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,11 @@ class Site(Protocol):
 
     def remove(self, name: str) -> None:
         """Take an immutable file away; no matter if it is gone."""
+
+    def clear(self, *, before: int) -> None:
+        """Take away what publishers that were killed left half-written, last touched before then
+        (Unix seconds); whatever is younger may still be in the making.
+        """
 
 
 def file_name(kind: Literal["snapshot", "delta"], serial: Serial) -> str:
@@ -187,6 +196,16 @@ class FolderSite:
         """See Site."""
         check_immutable(name)
         (self._folder / name).unlink(missing_ok=True)
+
+    def clear(self, *, before: int) -> None:
+        """See Site."""
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                if not _SCRATCH.fullmatch(entry.name):
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # it has just become whole
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        os.unlink(entry)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -18,7 +19,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from eir import limits
-from eir.core.policy import FIXED_REASONS
+from eir.core.policy import FIXED_REASONS, Status
+from eir.serve.events import Events
 from eir.wire.v1 import eligibility_pb2 as wire
 from tests.doors.frames import CHECK, Frames
 
@@ -285,6 +287,23 @@ def test_reflection_lists_the_services_and_their_files(open_door, checker, conne
     assert {SERVICE, "grpc.health.v1.Health"} <= names
     assert "eir.v1.Admin" not in names
     assert described.file_descriptor_response.file_descriptor_proto
+
+
+def test_verdicts_and_failures_are_counted_by_peer(
+    open_door, checker, stub_of, failure_of, a_check
+):
+    events = Events()
+    door = open_door(checker, listen=("127.0.0.1:0", "[::1]:0"), events=events)
+    batch = wire.CheckBatchRequest(imei14=range(1, 41))
+    for address, host in zip(door.addresses, ("127.0.0.1", "::1"), strict=True):
+        stub = stub_of(address)
+        statuses = [stub.Check(a_check, timeout=30).status for _ in range(3)]
+        statuses += stub.CheckBatch(batch, timeout=30).status
+        failure_of(stub.Check, wire.CheckRequest())
+        counted = {key[1:3]: times for key, times in events if key[3] == host}
+        due = Counter(("answer", Status(status).name.lower()) for status in statuses)
+        assert counted == {**due, ("fault", "INVALID_ARGUMENT"): 1}
+    assert {key[0] for key, _ in events} == {"grpc"}
 
 
 def test_a_deadline_is_kept_and_what_waits_past_it_is_not_decided(
