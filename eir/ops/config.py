@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from eir import limits
+from eir.core.generation import REGISTRY
 from eir.core.policy import BlackList, Policy, Status
 from eir.core.subscriber import Numbering
 from eir.doors.n5g_settings import N5gSettings
@@ -26,7 +27,7 @@ from eir.errors import Refused
 from eir.ops import door_config, forms, setting
 from eir.ops.compaction import CompactionLimits
 from eir.ops.door_sections import N5gSection, S13Section
-from eir.ops.follow import Follow, follow_of, guard_of
+from eir.ops.follow import Follow, follow_of, guard_of, operator_follow_of
 from eir.ops.sections import (
     AdminSection,
     BlackSection,
@@ -71,6 +72,7 @@ class Config:
     numbering: Numbering
     load: LoadSection
     feed: Follow | None
+    operator_feed: Follow
     guard: GuardLimits
     compaction: CompactionLimits
 
@@ -133,7 +135,8 @@ def read_config(
         grace=settings.grace,
         numbering=_numbering(settings.numbering, root.at("numbering")),
         load=settings.load,
-        feed=follow_of(settings.feed, folder, root.at("feed")),
+        feed=follow_of(settings.feed, REGISTRY, folder, root.at("feed")),
+        operator_feed=operator_follow_of(settings.operator_feed, folder, node.depot, root),
         guard=guard_of(settings.guard),
         compaction=CompactionLimits(**asdict(settings.compaction)),
     )

@@ -36,22 +36,25 @@ from eir.ops.compaction import Compaction, CompactionState
 from eir.ops.config import Config, load_config
 from eir.ops.crew import Crew
 from eir.ops.doors import listened, settled
-from eir.ops.following import Following, judge_by
-from eir.ops.keeping import pinned_serial
+from eir.ops.following import Following
+from eir.ops.keeping import depot_of, pinned_serial
 from eir.ops.meters import MetricsPage
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import weigh
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
+from eir.ops.weighing import Beside, judge_by
 from eir.serve.checker import Checker
 from eir.serve.handover import HandedFeed, ServeOrder
 from eir.serve.holder import Holder, Serving
-from eir.store.depot import KEEP_GENERATIONS, Depot, Opened
+from eir.store.depot import KEEP_GENERATIONS, Opened
 
 _log = logging.getLogger(__name__)
 
 _NICE_BESIDE_ANSWERS = 10
-_FIXED_AT_START = ("node", "workers", "metrics", "grpc", "s13", "n5g", "admin", "feed")
+_FIXED_AT_START = (
+    "node", "workers", "metrics", "grpc", "s13", "n5g", "admin", "feed", "operator_feed",
+)  # fmt: skip
 
 
 class Keeper:
@@ -63,7 +66,7 @@ class Keeper:
         self._config = config
         self._config_path = config_path
         self._clock = clock
-        self._depot = Depot(config.node.depot, keep_days=config.node.keep_days)
+        self._depot = depot_of(config.node)
         self._holder = Holder()
         self._checker = Checker(self._holder, clock)
         self._admin = AdminDoor(_admin_settings(config), self)
@@ -72,7 +75,7 @@ class Keeper:
         self._damaged: tuple[Corrupt, ...] = ()
         self._reloads = {"done": 0, "refused": 0}
         self._reloading = asyncio.Lock()
-        self._following = self._follow()
+        self._followings = self._follow()
         self._compaction = Compaction(
             self._depot,
             bounds=lambda: self._config.compaction,
@@ -103,10 +106,9 @@ class Keeper:
             opened(self)
             stopping = asyncio.create_task(stopped.wait())
             lasting = [asyncio.create_task(self._crew.watch())]
-            lasting.append(asyncio.create_task(self._compaction.run()))
-            stack.callback(lasting[-1].cancel)
-            if self._following is not None:
-                lasting.append(asyncio.create_task(self._following.run()))
+            followed = [following.run() for following in self._followings.values()]
+            for forever in (self._compaction.run(), *followed):
+                lasting.append(asyncio.create_task(forever))
                 stack.callback(lasting[-1].cancel)
             await asyncio.wait((stopping, *lasting), return_when=asyncio.FIRST_COMPLETED)
             for task in lasting:
@@ -164,7 +166,7 @@ class Keeper:
 
     def feeds(self) -> Sequence[FeedFigures]:
         """The feeds that are followed."""
-        return [self._following.figures()] if self._following else []
+        return [each.figures() for each in self._followings.values() if each.speaks]
 
     def compactions(self) -> Mapping[str, CompactionState]:
         """How far overlays have grown, by feed, and what was done about it."""
@@ -205,8 +207,8 @@ class Keeper:
         ]
         changes += _changes(before, self._serving(), self._config, config)
         self._config = config
-        if self._following is not None:
-            self._following.wake()
+        for following in self._followings.values():
+            following.wake()
         return changes
 
     async def _take_up(self, config: Config, *, weighed: bool = False) -> None:
@@ -235,32 +237,34 @@ class Keeper:
 
     def _announce(self) -> None:
         """Tell those who look after what serves that it is another."""
-        if self._following is not None and REGISTRY in self._taken:
-            self._following.rebased(self._taken[REGISTRY].generation)
+        for feed in self._followings.keys() & self._taken.keys():
+            self._followings[feed].rebased(self._taken[feed].generation)
         self._compaction.wake()
 
     def _bases_kept(self, feed: str) -> int:
-        following = self._following
-        return following.keeping.keep if following and feed == REGISTRY else KEEP_GENERATIONS
+        following = self._followings.get(feed)
+        return following.keeping.keep if following else KEEP_GENERATIONS
 
-    def _follow(self) -> Following | None:
-        """What follows the registry's feed, where one is configured."""
-        config = self._config
-        if config.feed is None:
-            return None
+    def _follow(self) -> dict[str, Following]:
+        """What follows each feed: the operator's, and the registry's where one is configured."""
+        judge = judge_by(self._beside, self._clock)
+        return {
+            follow.feed: Following(
+                follow, self._depot, judge=judge, serve=self._serve_reached, clock=self._clock
+            )
+            for follow in (self._config.feed, self._config.operator_feed)
+            if follow is not None
+        }
 
-        def beside() -> tuple[Generation | None, policy.Policy]:
-            operator = self._taken.get(OPERATOR)
-            return operator.generation if operator else None, self._config.policy
-
-        judge = judge_by(
-            lambda: self._config.guard,
-            beside,
+    def _beside(self) -> Beside:
+        """What a change is weighed against."""
+        serving, config = self._serving(), self._config
+        return Beside(
+            config.guard,
+            config.policy,
+            {feed: opened.generation for feed, opened in self._taken.items()},
+            data_time=serving.data_time if serving else 0,
             grace_lag=config.grace.grace_lag,
-            clock=self._clock,
-        )
-        return Following(
-            config.feed, self._depot, judge=judge, serve=self._serve_reached, clock=self._clock
         )
 
     async def _serve_reached(self) -> None:
@@ -293,7 +297,7 @@ class Keeper:
         registry = taken[REGISTRY].generation
         operator = taken[OPERATOR].generation if OPERATOR in taken else None
         tables = Tables(registry, operator, config.policy)
-        feed, grace_lag = self._following, config.grace.grace_lag
+        feed, grace_lag = self._followings.get(REGISTRY), config.grace.grace_lag
         if feed is None:
             return taken, Serving(tables, data_time=registry.made_at, grace_lag=grace_lag)
         data_time = feed.data_time(registry)
@@ -310,7 +314,7 @@ class Keeper:
         except Unavailable:
             return None
         except Corrupt as error:
-            if served is None and self._following is None:
+            if served is None and feed not in self._followings:
                 raise Refused(
                     "depot-damaged", f"{error}: load the lists again", where=str(self._depot.folder)
                 ) from error
@@ -332,7 +336,8 @@ class Keeper:
 
     def _alarms(self, serving: Serving | None) -> list[str]:
         alarms = [f"damaged and passed over: {error}" for error in self._damaged]
-        alarms += self._following.alarms() if self._following else []
+        for following in self._followings.values():
+            alarms += following.alarms()
         alarms += self._compaction.alarms()
         if serving is None:
             return [*alarms, "no generation serves: every check is answered UNAVAILABLE"]

@@ -19,6 +19,7 @@ from pathlib import Path
 from eir.errors import Corrupt
 from eir.feed.codec import SnapshotFacts, SnapshotHead
 from eir.feed.head import FeedFile, Serial
+from eir.ops.sections import NodeSection
 from eir.store.depot import Depot
 from eir.store.kept import Kept, NewFile
 from eir.sync.client import Candidate, Change, Memory
@@ -155,3 +156,8 @@ def _words(change: Change) -> bytes:
 def pinned_serial(depot: Depot, feed: str) -> int | None:
     """The serial of a feed that is to serve until released; None: the newest."""
     return FeedKeeping(depot, feed, 1).pinned()
+
+
+def depot_of(section: NodeSection) -> Depot:
+    """The node's depot. Raises Refused ``depot-unusable``."""
+    return Depot(section.depot, keep_days=section.keep_days)

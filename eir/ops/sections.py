@@ -346,25 +346,25 @@ class FeedSection:
 
     url: str = setting.text(
         "",
-        "Where the feed stands: a folder, `https://…`, or `s3://bucket/prefix`; empty: no feed.",
+        "Where the feed stands: a folder, `https://…`, or `s3://bucket/prefix`; empty: nowhere.",
         form="URL, path or empty",
         check=str,
     )
     root_key: str = setting.text(
         "",
-        "The registry's root key, as it was given to you by a way that is not the feed.",
+        "The feed's root key, as it was given to you by a way that is not the feed.",
         form="`eir-root-1:…`",
         check=str,
     )
     registry: str = setting.text(
-        "", "The registry's id. A head of another one is refused.", form="text", check=str
+        "", "The publisher's id. A head of another one is refused.", form="text", check=str
     )
     every: int = setting.whole(
         60, "How often the head is asked for.", low=1, high=86_400, unit="seconds"
     )
     stale_after: int = setting.whole(
         3_600,
-        "Without a good head for so long, every answer is marked stale; lists go on deciding.",
+        "Without a good head for so long, the data are stale, and marked so; lists go on deciding.",
         low=2,
         high=30 * 86_400,
         unit="seconds",
@@ -460,5 +460,11 @@ class Settings:
     numbering: NumberingSection = setting.section(NumberingSection())
     load: LoadSection = setting.section(LoadSection())
     feed: FeedSection = setting.section(FeedSection())
+    operator_feed: FeedSection = setting.section(
+        FeedSection(every=10),
+        "The operator's own feed: overrides, holds, exemptions, the mode, the table IMSI → MSISDN."
+        " Without a `url` it is a folder in this node's depot, with a key made at the first start;"
+        " several nodes name one place, and share one truth.",
+    )
     guard: GuardSection = setting.section(GuardSection())
     compaction: CompactionSection = setting.section(CompactionSection())
