@@ -31,6 +31,7 @@ from eir.ops.follow import Follow, follow_of, guard_of, operator_follow_of
 from eir.ops.sections import (
     AdminSection,
     BlackSection,
+    BreakerSection,
     GraceSection,
     GrpcSection,
     LoadSection,
@@ -42,6 +43,7 @@ from eir.ops.sections import (
     WorkersSection,
 )
 from eir.ops.setting import Source, Spot
+from eir.serve.breaker import BreakerLimits
 from eir.serve.guard import GuardLimits
 
 SEARCHED: Final = (Path("eir.toml"), Path("/etc/eir/eir.toml"))
@@ -75,6 +77,7 @@ class Config:
     operator_feed: Follow
     guard: GuardLimits
     compaction: CompactionLimits
+    breaker: BreakerLimits
 
 
 Door = TypeVar("Door", S13Section, N5gSection)
@@ -139,6 +142,7 @@ def read_config(
         operator_feed=operator_follow_of(settings.operator_feed, folder, node.depot, root),
         guard=guard_of(settings.guard),
         compaction=CompactionLimits(**asdict(settings.compaction)),
+        breaker=_breaker(settings.breaker),
     )
     named = (("grpc", config.grpc), ("s13", s13), ("n5g", n5g), ("admin", config.admin))
     for section, files in named:
@@ -188,6 +192,12 @@ def _parsed(text: str, name: str) -> dict[str, object]:
         raise Refused(
             "config-syntax", str(error), where=f"{name}:{line[1]}" if line else name
         ) from error
+
+
+def _breaker(section: BreakerSection) -> BreakerLimits:
+    return BreakerLimits(
+        factor=section.factor, least=section.least_refusals, learn_minutes=section.learn_minutes
+    )
 
 
 def _grpc(grpc: GrpcSection, folder: Path, spot: Spot) -> GrpcSection:

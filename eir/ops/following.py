@@ -140,6 +140,11 @@ class Following:
         return max(made_at, served.made_at) if same else served.made_at
 
     @property
+    def made_at(self) -> int:
+        """When the newest good head was made, Unix s; 0: none came yet."""
+        return self._renewed[2]
+
+    @property
     def stale(self) -> bool:
         """Whether no good head came for too long."""
         return self.speaks and is_stale(self._follow.pace, self._silence_s())

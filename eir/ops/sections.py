@@ -19,8 +19,10 @@ from eir.core.policy import DEFAULT_STATUS, BlackList, Policy, Status
 from eir.core.subscriber import Numbering
 from eir.errors import Refused
 from eir.ops import forms, setting
+from eir.ops.compaction_section import CompactionSection
 from eir.ops.door_sections import N5gSection, S13Section
 from eir.ops.setting import UnixSeconds
+from eir.serve.control import MINUTES
 
 _STATUSES = tuple(status.name for status in Status)
 _POLICY = Policy()
@@ -426,21 +428,31 @@ class GuardSection:
 
 
 @dataclass(frozen=True, slots=True)
-class CompactionSection:
-    """When what deltas have brought is written into a next base, by a process that goes last."""
+class BreakerSection:
+    """When a sudden wave of refusals is taken for a fault: then nobody is refused, until a person
+    resets it."""
 
-    max_touched_keys: int = setting.whole(
-        4_000_000, "Keys touched by deltas at which it is due.", low=1, high=10**9, unit="keys"
+    factor: int = setting.whole(
+        10,
+        "It opens when more are refused in a minute than so many times the usual, which is the mean"
+        " minute of the last 24 hours; 0: never.",
+        low=0,
+        high=1_000_000,
+        unit="times",
     )
-    max_touched_share: float = setting.share(
-        0.05, "The share of a base's items at which it is due, if that is less (10,000 at least)."
-    )
-    max_deltas: int = setting.whole(
-        1_000,
-        "Deltas behind a base at which it is due, however small: a start applies each of them.",
+    least_refusals: int = setting.whole(
+        100,
+        "Fewer refusals in a minute than this never open it.",
         low=1,
-        high=100_000,
-        unit="deltas",
+        high=10**9,
+        unit="refusals a minute",
+    )
+    learn_minutes: int = setting.whole(
+        60,
+        "It does not open before it has learned so long what is usual.",
+        low=1,
+        high=MINUTES,
+        unit="minutes",
     )
 
 
@@ -468,3 +480,4 @@ class Settings:
     )
     guard: GuardSection = setting.section(GuardSection())
     compaction: CompactionSection = setting.section(CompactionSection())
+    breaker: BreakerSection = setting.section(BreakerSection())

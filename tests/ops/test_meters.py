@@ -20,6 +20,7 @@ from eir.ops.compaction import CompactionOutcome, CompactionState
 from eir.ops.meters import MetricsPage
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
+from eir.ops.watch import WatchFigures
 from eir.serve.counters import Counters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +69,11 @@ class ToyNode:
             counters.decided(nanoseconds)
         tally.add(counters, ["bound" if code == 9 else "stolen" for code in range(96)])
         tally.events["s13", "closed", "watchdog", "mme.x"] = 5
+        tally.spared = 6
         return tally
+
+    def watched(self) -> WatchFigures:
+        return WatchFigures(open_since=1_700_000_000, rate=50, baseline=4.5, clock_jumped=True)
 
     def reloads(self) -> dict[str, int]:
         return {"done": 4, "refused": 1}
@@ -164,6 +169,11 @@ PROVEN: list[tuple[str, dict[str, str], float]] = [
     ("eir_worker_takeup_seconds", {"worker": "0"}, 0.5),
     ("eir_worker_rss_bytes", {"worker": "0"}, 1_000),
     ("eir_worker_pss_bytes", {"worker": "0"}, 400),
+    ("eir_breaker_open", {}, 1),
+    ("eir_breaker_refusals", {}, 50),
+    ("eir_breaker_usual", {}, 4.5),
+    ("eir_refusals_spared_total", {}, 6),
+    ("eir_clock_jumped", {}, 1),
     ("eir_sync_serial", {"feed": "registry"}, 8),
     ("eir_sync_head_serial", {"feed": "registry"}, 9),
     ("eir_sync_lag_serials", {"feed": "registry"}, 3),
