@@ -25,6 +25,7 @@ from eir.doors.n5g_settings import N5gSettings
 from eir.doors.s13_settings import S13Settings
 from eir.errors import Refused
 from eir.ops import door_config, forms, setting
+from eir.ops.compaction import CompactionLimits
 from eir.ops.door_sections import N5gSection, S13Section
 from eir.ops.follow import Follow, follow_of, guard_of, operator_follow_of
 from eir.ops.sections import (
@@ -75,6 +76,7 @@ class Config:
     feed: Follow | None
     operator_feed: Follow
     guard: GuardLimits
+    compaction: CompactionLimits
     breaker: BreakerLimits
 
 
@@ -139,6 +141,7 @@ def read_config(
         feed=follow_of(settings.feed, REGISTRY, folder, root.at("feed")),
         operator_feed=operator_follow_of(settings.operator_feed, folder, node.depot, root),
         guard=guard_of(settings.guard),
+        compaction=CompactionLimits(**asdict(settings.compaction)),
         breaker=_breaker(settings.breaker),
     )
     named = (("grpc", config.grpc), ("s13", s13), ("n5g", n5g), ("admin", config.admin))
