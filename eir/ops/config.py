@@ -141,15 +141,22 @@ def read_config(
         compaction=CompactionLimits(**asdict(settings.compaction)),
         breaker=_breaker(settings.breaker),
     )
-    named = (("grpc", config.grpc), ("s13", s13), ("n5g", n5g), ("admin", config.admin))
-    for section, files in named:
+    named = {"grpc": config.grpc, "s13": s13, "n5g": n5g, "admin": config.admin}
+    _refuse_unreadable(named, root, readable)
+    _raise_all(source)
+    return config
+
+
+def _refuse_unreadable(
+    named: Mapping[str, object], root: Spot, readable: Callable[[Path], bool]
+) -> None:
+    """Tell the spot of every TLS file, of sections by name, that can't be read."""
+    for section, files in named.items():
         for key in _TLS_FILES:
             path = getattr(files, key)
             if path is not None and not readable(path):
                 fault = Refused("config-file", f"{path} is not there or can't be read")
                 root.at(section, key).refuse(fault)
-    _raise_all(source)
-    return config
 
 
 def _raise_all(source: Source) -> None:
