@@ -25,6 +25,7 @@ from eir.ops import (
     cli_s13,
     cli_snapshot,
     cli_sync,
+    cli_watch,
     console,
     pages,
 )
@@ -67,6 +68,8 @@ app.add_typer(cli_order.override_app, name="override", no_args_is_help=True)
 app.add_typer(cli_order.hold_app, name="hold", no_args_is_help=True)
 app.add_typer(cli_exempt.exempt_app, name="exempt", no_args_is_help=True)
 app.add_typer(cli_exempt.released_app, name="released", no_args_is_help=True)
+app.add_typer(cli_watch.breaker_app, name="breaker", no_args_is_help=True)
+app.add_typer(cli_watch.clock_app, name="clock", no_args_is_help=True)
 
 app.command("load")(cli_load.load)
 app.command("sample")(cli_load.sample)

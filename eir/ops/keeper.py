@@ -32,21 +32,23 @@ from eir.core.policy import Status
 from eir.core.tables import Tables
 from eir.doors.grpc_admin import AdminDoor, AdminSettings, NodeStatus, ServedGeneration
 from eir.errors import Corrupt, Refused, Unavailable
+from eir.ops.compaction import Compaction, CompactionState
 from eir.ops.config import Config, load_config
 from eir.ops.crew import Crew
 from eir.ops.doors import listened, settled
 from eir.ops.following import Following
-from eir.ops.keeping import pinned_serial
+from eir.ops.keeping import depot_of, pinned_serial
 from eir.ops.meters import MetricsPage
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import weigh
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
+from eir.ops.watch import Reading, Watch, WatchFigures
 from eir.ops.weighing import Beside, judge_by
 from eir.serve.checker import Checker
 from eir.serve.handover import HandedFeed, ServeOrder
 from eir.serve.holder import Holder, Serving
-from eir.store.depot import Depot, Opened
+from eir.store.depot import KEEP_GENERATIONS, Opened
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class Keeper:
         self._config = config
         self._config_path = config_path
         self._clock = clock
-        self._depot = Depot(config.node.depot)
+        self._depot = depot_of(config.node)
         self._holder = Holder()
         self._checker = Checker(self._holder, clock)
         self._admin = AdminDoor(_admin_settings(config), self)
@@ -75,6 +77,18 @@ class Keeper:
         self._reloads = {"done": 0, "refused": 0}
         self._reloading = asyncio.Lock()
         self._followings = self._follow()
+        self._compaction = Compaction(
+            self._depot,
+            bounds=lambda: self._config.compaction,
+            served=lambda feed: self._taken.get(feed),
+            pinned=lambda feed: pinned_serial(self._depot, feed) is not None,
+            keep=self._bases_kept,
+            serve=self._serve_reached,
+            clock=clock,
+        )
+        self._watch = Watch(
+            config.node.depot, limits=lambda: self._config.breaker, read=self._read, clock=clock
+        )
         self.addresses: tuple[str, ...] = ()
         self.metrics_address = ""
 
@@ -96,8 +110,9 @@ class Keeper:
             opened(self)
             stopping = asyncio.create_task(stopped.wait())
             lasting = [asyncio.create_task(self._crew.watch())]
-            for following in self._followings.values():
-                lasting.append(asyncio.create_task(following.run()))
+            followed = [following.run() for following in self._followings.values()]
+            for forever in (self._watch.run(), self._compaction.run(), *followed):
+                lasting.append(asyncio.create_task(forever))
                 stack.callback(lasting[-1].cancel)
             await asyncio.wait((stopping, *lasting), return_when=asyncio.FIRST_COMPLETED)
             for task in lasting:
@@ -113,6 +128,7 @@ class Keeper:
         self._taken, serving = await asyncio.to_thread(self._build, self._config)
         tables = serving.tables if serving else None
         self._holder.swap(serving)
+        self._watch.look()
         self.addresses = await self._crew.start(
             self._order(serving, self._config), tables, settled(self._config, ports.addresses)
         )
@@ -156,6 +172,14 @@ class Keeper:
     def feeds(self) -> Sequence[FeedFigures]:
         """The feeds that are followed."""
         return [each.figures() for each in self._followings.values() if each.speaks]
+
+    def compactions(self) -> Mapping[str, CompactionState]:
+        """How far overlays have grown, by feed, and what was done about it."""
+        return self._compaction.states
+
+    def watched(self) -> WatchFigures:
+        """How breaker and clock stand."""
+        return self._watch.figures()
 
     def explain(self, imei: int, msisdn: int, imsi: int) -> Explanation:
         """One verdict with every rule tried. Raises Unavailable while nothing serves."""
@@ -218,6 +242,17 @@ class Keeper:
             self._holder.swap(serving)
             self._crew.send_orphans_home()
         _close(before, but=taken)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Tell those who look after what serves that it is another."""
+        for feed in self._followings.keys() & self._taken.keys():
+            self._followings[feed].rebased(self._taken[feed].generation)
+        self._compaction.wake()
+
+    def _bases_kept(self, feed: str) -> int:
+        following = self._followings.get(feed)
+        return following.keeping.keep if following else KEEP_GENERATIONS
 
     def _follow(self) -> dict[str, Following]:
         """What follows each feed: the operator's, and the registry's where one is configured."""
@@ -273,9 +308,16 @@ class Keeper:
         tables = Tables(registry, operator, config.policy)
         feed, grace_lag = self._followings.get(REGISTRY), config.grace.grace_lag
         if feed is None:
-            return taken, Serving(tables, data_time=registry.made_at, grace_lag=grace_lag)
-        data_time = feed.data_time(registry)
-        return taken, Serving(tables, data_time=data_time, grace_lag=grace_lag, stale=feed.stale)
+            data_time, stale = registry.made_at, False
+        else:
+            data_time, stale = feed.data_time(registry), feed.stale
+        return taken, Serving(
+            tables,
+            data_time=data_time,
+            grace_lag=grace_lag,
+            stale=stale,
+            control=self._watch.control,
+        )
 
     def _open(self, feed: str) -> Opened | None:
         served, pinned = self._taken.get(feed), pinned_serial(self._depot, feed)
@@ -308,16 +350,28 @@ class Keeper:
             by_status[status] += times
         return by_status
 
+    def _read(self) -> Reading:
+        """What the watch looks at."""
+        serving, feed = self._serving(), self._followings.get(REGISTRY)
+        return Reading(
+            refused=self._crew.refused(),
+            refusing=serving is not None and serving.tables.policy.mode == policy.ENFORCE,
+            reach=serving.data_time + serving.grace_lag if serving else None,
+            made_at=feed.made_at if feed else 0,
+        )
+
     def _alarms(self, serving: Serving | None) -> list[str]:
         alarms = [f"damaged and passed over: {error}" for error in self._damaged]
         for following in self._followings.values():
             alarms += following.alarms()
+        alarms += self._compaction.alarms()
+        alarms += self._watch.alarms()
         if serving is None:
             return [*alarms, "no generation serves: every check is answered UNAVAILABLE"]
         now = int(self._clock())
         if serving.tables.policy.mode == policy.SHADOW:
             alarms.append("shadow mode: nobody is refused")
-        behind = now - serving.grace_time(now)
+        behind = now - serving.data_time - serving.grace_lag
         if behind > 0:
             alarms.append(
                 f"grace time stands still since {behind} s: the registry data is older than"

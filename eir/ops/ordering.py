@@ -30,7 +30,7 @@ from eir.feed.publish import Habits, Publisher
 from eir.ops.config import Config
 from eir.ops.desk import Desk, read_desk
 from eir.ops.following import follow_once
-from eir.ops.keeping import FeedKeeping, reached_in
+from eir.ops.keeping import FeedKeeping, depot_of, reached_in
 from eir.ops.own_feed import own_desk
 from eir.ops.weighing import beside_in, judge_by
 from eir.store.depot import Depot
@@ -163,7 +163,7 @@ def _content(settings: Config, publisher: Publisher, desk: Desk) -> Generation:
     if published is not None:
         return published
     registry_id = settings.operator_feed.registry_id
-    loaded = reached_in(Depot(settings.node.depot), OPERATOR)
+    loaded = reached_in(depot_of(settings.node), OPERATOR)
     if loaded is not None:
         return replace(loaded, registry_id=registry_id)
     return Generation(OPERATOR, registry_id, "", 0, 0, str(Digest()), {})
@@ -180,7 +180,7 @@ def _note(desk: Desk, serial: int, now: int, what: str) -> None:
 
 def _taken_up(settings: Config, desk: Desk, session: str, serial: int) -> Given:
     """Wake the node and see what it makes of this serial; without one, the depot takes it up."""
-    follow, depot = settings.operator_feed, Depot(settings.node.depot)
+    follow, depot = settings.operator_feed, depot_of(settings.node)
     if desk.folder != follow.desk and desk.url != follow.address.url:
         return Given(serial, "published", "whoever follows it has it at the next poll")
     try:

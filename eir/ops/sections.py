@@ -19,8 +19,10 @@ from eir.core.policy import DEFAULT_STATUS, BlackList, Policy, Status
 from eir.core.subscriber import Numbering
 from eir.errors import Refused
 from eir.ops import forms, setting
+from eir.ops.compaction_section import CompactionSection
 from eir.ops.door_sections import N5gSection, S13Section
 from eir.ops.setting import UnixSeconds
+from eir.serve.control import MINUTES
 
 _STATUSES = tuple(status.name for status in Status)
 _POLICY = Policy()
@@ -62,6 +64,14 @@ class NodeSection:
         "The time zone of dates that people type: a date is the end of that day there.",
         form="name of a zone",
         check=forms.timezone,
+    )
+    keep_days: int = setting.whole(
+        30,
+        "How far back, in the feed's own time, serials can be built again: `eir explain --as-of`,"
+        " `eir rollback`.",
+        low=0,
+        high=3_650,
+        unit="days",
     )
     log_level: str = setting.choice(
         "info",
@@ -424,6 +434,35 @@ class GuardSection:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerSection:
+    """When a sudden wave of refusals is taken for a fault: then nobody is refused, until a person
+    resets it."""
+
+    factor: int = setting.whole(
+        10,
+        "It opens when more are refused in a minute than so many times the usual, which is the mean"
+        " minute of the last 24 hours; 0: never.",
+        low=0,
+        high=1_000_000,
+        unit="times",
+    )
+    least_refusals: int = setting.whole(
+        100,
+        "Fewer refusals in a minute than this never open it.",
+        low=1,
+        high=10**9,
+        unit="refusals a minute",
+    )
+    learn_minutes: int = setting.whole(
+        60,
+        "It does not open before it has learned so long what is usual.",
+        low=1,
+        high=MINUTES,
+        unit="minutes",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file, as it is written."""
 
@@ -446,3 +485,5 @@ class Settings:
         " several nodes name one place, and share one truth.",
     )
     guard: GuardSection = setting.section(GuardSection())
+    compaction: CompactionSection = setting.section(CompactionSection())
+    breaker: BreakerSection = setting.section(BreakerSection())
