@@ -22,7 +22,7 @@ _NO_ANSWER = frozenset(
     }
 )
 ExplainReply = admin_pb2.ExplainReply
-StatusReply = admin_pb2.StatusReply
+Origin = admin_pb2.Origin
 
 
 class NodeClient:

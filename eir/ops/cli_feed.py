@@ -13,7 +13,7 @@ import typer
 from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
-from eir.core.generation import BLACK_UNION, Generation
+from eir.core.generation import BLACK_UNION, OPERATOR, Generation
 from eir.errors import Refused
 from eir.feed.address import Address
 from eir.feed.codec import open_snapshot
@@ -30,6 +30,7 @@ from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.desk import Desk, is_desk, read_desk, write_desk
 from eir.ops.feed_reading import FeedReader, changes_of, reading
+from eir.ops.ordering import bulk, nothing_said
 
 app = typer.Typer(
     help="""Publish lists as a signed feed; verify one, read its log.
@@ -158,6 +159,9 @@ def publish(
 
     Nothing changed: the head is signed anew. Run it from a timer: a head that grows old makes
     every node stale. Exit code 1: another publisher was first; run it again.
+
+    Of an operator's feed the manifest owns the lists that it names: others stay as they are, and
+    what was ordered by hand stays in all.
     """
     held = read_desk(desk)
     how = {"new_session": new_session, "allow_missing": allow_missing}
@@ -172,6 +176,10 @@ def publish(
             with held.loading() as folder:
                 content = content_of_lists(manifest, folder, load_config(config), bar, task)
                 bar.update(task, description="comparing and writing", note="", total=None)
+                if content.feed == OPERATOR:
+                    before = edition.content or nothing_said(content.registry_id)
+                    content = bulk(before, content, allow_missing=allow_missing)
+                    how["allow_missing"] = True
                 done = publisher.publish(content, edition, now=int(time.time()), **how)
         bar.update(task, description="removing what left the head long ago")
         gone = publisher.sweep(done.head, now=int(time.time()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -315,16 +316,16 @@ def _order(
 def tell(given: ordering.Given, as_json: bool) -> None:
     """What became of an order. Exit code 2 where it does not serve."""
     if as_json:
-        fields = {"serial": given.serial, "fate": given.fate, "detail": given.detail}
-        console.print_json(fields)
+        console.print_json(asdict(given))
     else:
-        console.out.print(_fate(given), markup=False)
+        console.out.print(fate_text(given), markup=False)
     if given.fate in ("held", "unknown"):
         raise typer.Exit(console.EXIT_INCOMPLETE)
 
 
-def _fate(given: ordering.Given) -> str:
-    if not given.serial:
+def fate_text(given: ordering.Given) -> str:
+    """What became of an order, in a sentence."""
+    if not given.changed:
         return "nothing had to change"
     told = f"serial {given.serial} of the operator's feed"
     return {

@@ -209,11 +209,13 @@ class Following:
 
     def _note(self, outcome: SyncOutcome) -> None:
         self._failures = 0 if outcome.good or outcome.kind == "held" else self._failures + 1
+        said = self.outcomes[-1][1] if self.outcomes else None
+        again = said is not None and (said.kind, said.detail) == (outcome.kind, outcome.detail)
         self.outcomes.append((int(self._clock()), outcome))
         self._runs[outcome.kind, outcome.reason] += 1
         self._fetched_bytes += outcome.fetched_bytes
         level = logging.ERROR if outcome.alarm else logging.INFO
-        quiet = outcome.kind == "up-to-date"
+        quiet = outcome.kind == "up-to-date" or (outcome.kind == "held" and again)
         text = self._named(f"sync: {outcome.line()}")
         _log.log(logging.DEBUG if quiet else level, "%s", text)
 

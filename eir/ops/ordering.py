@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from eir import limits
-from eir.client.node import NodeClient, StatusReply
-from eir.core.amend import without_ended
+from eir.client.node import NodeClient, Origin
+from eir.core.amend import loaded_into, without_ended
 from eir.core.delta import Delta, apply, between
-from eir.core.generation import OPERATOR, Generation
+from eir.core.generation import BLACK_UNION, OPERATOR, Generation
 from eir.errors import Conflict, Corrupt, Refused, Unavailable
 from eir.feed.digest import Digest, of_delta
 from eir.feed.publish import Habits, Publisher
@@ -46,15 +46,18 @@ _PAUSE_S: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What became of an order: the feed's serial with it, 0 where nothing had to change.
+    """What became of an order: the feed's serial with it; not ``changed``: it said so already.
 
     ``fate``: it ``serves``; the guard has it ``held``, for ``detail``; it is ``kept`` here and
     serves once a node does; it is ``published`` for others; or ``unknown``: what is in its way.
     """
 
+    session: str
     serial: int
-    fate: Fate
+    digest: str
+    fate: Fate = "serves"
     detail: str = ""
+    changed: bool = True
 
 
 def desk_of(settings: Config, folder: Path | None = None) -> Desk:
@@ -103,13 +106,29 @@ def publish(settings: Config, desk: Desk, amend: Amend, what: str) -> Given:
         before = edition.content or _content(settings, publisher, desk)
         change = between(before, after := amend(before))
         if edition.head is not None and not len(change):
-            return Given(0, "serves")
+            return Given(before.session, before.serial, before.digest, changed=False)
         digest = Digest.parse(before.digest) + of_delta(change)
         content = replace(after, digest=str(digest))
         done = publisher.publish(content, edition, now=now, allow_missing=True)
         publisher.sweep(done.head, now=now)
         _note(desk, done.head.serial, now, what)
-    return _taken_up(settings, desk, done.head.session, done.head.serial)
+    return _taken_up(settings, desk, Given(done.head.session, done.head.serial, str(digest)))
+
+
+def bulk(before: Generation, loaded: Generation, *, allow_missing: bool = False) -> Generation:
+    """What a bulk load of operator lists makes of a content: see ``loaded_into``.
+
+    ``allow_missing``: lists that are not loaded hold only what is there by hand.
+    """
+    named = {*loaded.sections, *(before.sections if allow_missing else ())} - {BLACK_UNION}
+    after = loaded_into(before, loaded, named)
+    digest = Digest.parse(before.digest) + of_delta(between(before, after))
+    return replace(after, digest=str(digest))
+
+
+def nothing_said(registry_id: str) -> Generation:
+    """What the operator's feed says before its first word."""
+    return Generation(OPERATOR, registry_id, "", 0, 0, str(Digest()), {})
 
 
 def who() -> str:
@@ -166,7 +185,7 @@ def _content(settings: Config, publisher: Publisher, desk: Desk) -> Generation:
     loaded = reached_in(depot_of(settings.node), OPERATOR)
     if loaded is not None:
         return replace(loaded, registry_id=registry_id)
-    return Generation(OPERATOR, registry_id, "", 0, 0, str(Digest()), {})
+    return nothing_said(registry_id)
 
 
 def _note(desk: Desk, serial: int, now: int, what: str) -> None:
@@ -178,11 +197,11 @@ def _note(desk: Desk, serial: int, now: int, what: str) -> None:
         os.fsync(journal.fileno())
 
 
-def _taken_up(settings: Config, desk: Desk, session: str, serial: int) -> Given:
+def _taken_up(settings: Config, desk: Desk, given: Given) -> Given:
     """Wake the node and see what it makes of this serial; without one, the depot takes it up."""
     follow, depot = settings.operator_feed, depot_of(settings.node)
     if desk.folder != follow.desk and desk.url != follow.address.url:
-        return Given(serial, "published", "whoever follows it has it at the next poll")
+        return _fate(given, "published", "whoever follows it has it at the next poll")
     try:
         with NodeClient(f"unix:{settings.admin.socket}") as node:
             with contextlib.suppress(Refused):  # a faulty file on disk must not hold an order up
@@ -190,44 +209,48 @@ def _taken_up(settings: Config, desk: Desk, session: str, serial: int) -> Given:
             until = time.monotonic() + _PATIENCE_S
             while time.monotonic() < until:
                 told = node.status()
-                if _serves(told, session, serial):
-                    return Given(serial, "serves")
-                if stopped := _stopped(depot, session, serial, told.ready):
+                if any(_is_in(served.origin, given) for served in told.generations):
+                    return given
+                if stopped := _stopped(depot, given, told.ready):
                     return stopped
                 time.sleep(_PAUSE_S)
-        return Given(serial, "unknown", "the node has not taken it up yet: `eir sync status`")
+        return _fate(given, "unknown", "not taken up yet: `eir sync status --operator`")
     except Unavailable:
-        return _kept(settings, depot, session, serial)
+        return _kept(settings, depot, given)
 
 
-def _serves(told: StatusReply, session: str, serial: int) -> bool:
-    for served in told.generations:
-        origin = served.origin
-        if origin.feed == OPERATOR:
-            return bool(origin.session == session and origin.serial >= serial)
-    return False
+def _fate(given: Given, fate: Fate, detail: str = "") -> Given:
+    return replace(given, fate=fate, detail=detail)
 
 
-def _stopped(depot: Depot, session: str, serial: int, ready: bool) -> Given | None:
+def _is_in(origin: Origin, given: Given) -> bool:
+    same = (origin.feed, origin.session) == (OPERATOR, given.session)
+    return same and origin.serial >= given.serial
+
+
+def _stopped(depot: Depot, given: Given, ready: bool) -> Given | None:
     """What keeps this serial from serving, None if it is on its way."""
     keeping = FeedKeeping(depot, OPERATOR, 1)
     if pinned := keeping.pinned():
-        detail = f"serial {pinned} is pinned, until `eir rollback 0 --operator`"
-        return Given(serial, "unknown", detail)
+        return _fate(given, "unknown", f"{pinned} is pinned, until `eir rollback 0 --operator`")
     if keeping.detached():
-        return Given(serial, "unknown", "this node is detached, until `eir sync run --operator`")
-    reached = keeping.reached()
-    if not ready and reached is not None and reached[0] == session and reached[1] >= serial:
-        return Given(serial, "kept", "the node has no registry data yet")
+        return _fate(given, "unknown", "detached, until `eir sync run --operator`")
+    if not ready and _reached(keeping, given):
+        return _fate(given, "kept", "the node has no registry data yet")
     with contextlib.suppress(Corrupt):
         memory = keeping.memory()
         waiting = memory.waiting
-        if waiting is not None and waiting.session == session and waiting.serial >= serial:
-            return Given(serial, "held", memory.figures)
+        if waiting and waiting.session == given.session and waiting.serial >= given.serial:
+            return _fate(given, "held", memory.figures)
     return None
 
 
-def _kept(settings: Config, depot: Depot, session: str, serial: int) -> Given:
+def _reached(keeping: FeedKeeping, given: Given) -> bool:
+    reached = keeping.reached()
+    return reached is not None and reached[0] == given.session and reached[1] >= given.serial
+
+
+def _kept(settings: Config, depot: Depot, given: Given) -> Given:
     try:
         with depot.held_by_keeper():
             beside = beside_in(depot, settings.guard, settings.policy, settings.grace.grace_lag)
@@ -235,10 +258,9 @@ def _kept(settings: Config, depot: Depot, session: str, serial: int) -> Given:
     except Refused as refused:
         if refused.reason != "depot-in-use":
             raise
-        return Given(serial, "unknown", "a node runs, but does not answer at its admin socket")
+        return _fate(given, "unknown", "a node runs, and does not answer at its admin socket")
     if outcome.kind == "held":
-        return Given(serial, "held", outcome.detail)
-    reached = FeedKeeping(depot, OPERATOR, 1).reached()
-    if reached is not None and reached[0] == session and reached[1] >= serial:
-        return Given(serial, "kept")
-    return Given(serial, "unknown", outcome.line())
+        return _fate(given, "held", outcome.detail)
+    if _reached(FeedKeeping(depot, OPERATOR, 1), given):
+        return _fate(given, "kept")
+    return _fate(given, "unknown", outcome.line())
