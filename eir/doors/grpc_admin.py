@@ -73,6 +73,17 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StandingOrder:
+    """One order by hand that is in force; fields as in admin.proto."""
+
+    what: str
+    until: int
+    who: str
+    at: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """What Status tells; fields as in admin.proto."""
 
@@ -87,6 +98,7 @@ class NodeStatus:
     checks: Mapping[str, int] = field(default_factory=dict)
     alarms: Sequence[str] = ()
     workers: Sequence[WorkerStatus] = ()
+    orders: Sequence[StandingOrder] = ()
 
 
 class Node(Protocol):
@@ -233,6 +245,12 @@ def _status_reply(status: NodeStatus) -> wire.StatusReply:
         reasons=status.reasons,
         checks=status.checks,
         alarms=status.alarms,
+        orders=[
+            wire.StandingOrder(
+                what=order.what, until=order.until, who=order.who, at=order.at, why=order.why
+            )
+            for order in status.orders
+        ],
         workers=[
             wire.WorkerStatus(
                 slot=worker.slot,

@@ -250,6 +250,10 @@ def _print_status(reply: admin_pb2.StatusReply) -> None:
         for name, items in sorted(served.items.items()):
             facts.add_row(f"  {name}", f"{items:,}")
     console.out.print(facts)
+    for order in reply.orders:
+        until = f" until {utc(order.until)}" if order.until else ""
+        by = f"by {order.who or 'a list file'} at {utc(order.at)}: {order.why}"
+        console.out.print(f"ordered: {order.what}{until}, {by}", markup=False)
     console.out.print(_workers_table(reply.workers))
     for alarm in reply.alarms:
         console.out.print(f"ALARM {alarm}", markup=False)

@@ -4,7 +4,6 @@ feed; what they share with the exemptions is here too.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -20,11 +19,11 @@ from eir.core.generation import Generation
 from eir.core.imei import ImeiKey, digits15
 from eir.core.orders import HOLDABLE_REASONS, Hold, Order, Override, check_hold
 from eir.errors import Refused
-from eir.feed.digest import encode_order
 from eir.ops import console, ordering, typed
 from eir.ops.cli_ask import utc
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
+from eir.ops.order_words import hold_id, hold_text
 
 override_app = typer.Typer(
     help="""Admit or refuse one device, one number, or one pair, whatever the lists say.
@@ -283,23 +282,6 @@ def mode(
         return exchanged(content, "orders", gone, [fresh] if wanted != "setting" else [])
 
     _order(settings, desk, changed, f"mode {wanted}: {fresh.why}", as_json)
-
-
-def hold_id(row: Hold) -> str:
-    """A short name of a hold, which does not change while it stands."""
-    return hashlib.sha256(encode_order(row)).hexdigest()[:6]
-
-
-def hold_text(row: Hold) -> str:
-    """Whom a hold covers, in words."""
-    tacs = " ".join(f"{tac:08d}" for tac in row.tacs[:3])
-    more = f" and {len(row.tacs) - 3:,} more" if len(row.tacs) > 3 else ""
-    parts = [
-        f"TAC {tacs}{more}" if row.tacs else "",
-        row.reason,
-        f"numbers {row.msisdn_prefix}…" if row.msisdn_prefix else "",
-    ]
-    return ", ".join(filter(None, parts)) or "everybody"
 
 
 def _order(

@@ -39,6 +39,7 @@ from eir.ops.doors import listened, settled
 from eir.ops.following import Following
 from eir.ops.keeping import depot_of, pinned_serial
 from eir.ops.meters import MetricsPage
+from eir.ops.order_words import standing_orders
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import weigh
 from eir.ops.sync_meters import FeedFigures
@@ -144,13 +145,13 @@ class Keeper:
 
     def status(self) -> NodeStatus:
         """What serves and how."""
-        serving = self._serving()
+        serving, now = self._serving(), int(self._clock())
         generations = _generations(serving) if serving else ()
         names = serving.tables.reason_names if serving else {}
         return NodeStatus(
             version=eir.__version__,
             started_at=self._started_at,
-            now=int(self._clock()),
+            now=now,
             ready=serving is not None,
             stale=serving.stale if serving else False,
             mode=(serving.tables if serving else self._config).policy.mode,
@@ -159,6 +160,7 @@ class Keeper:
             checks=self._checks(),
             alarms=self._alarms(serving),
             workers=self._crew.workers(),
+            orders=standing_orders(serving.tables.operator if serving else None, now),
         )
 
     def tally(self) -> Tally:
