@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,26 +93,28 @@ class DemoRegistry:
 
     def publish_lists(self, manifest: Path, settings: Config, bar: Bar, task: TaskID) -> Published:
         """Publish list files, as `eir feed publish --from` does."""
-        publisher, now = self.desk.publisher(Habits()), int(time.time())
-        edition = publisher.look([self.desk.root], now=now)
-        with tempfile.TemporaryDirectory(dir=self.desk.folder, prefix="load-") as folder:
-            content = content_of_lists(manifest, Path(folder), settings, bar, task)
+        now = int(time.time())
+        with self.desk.at_work(Habits()) as publisher, self.desk.loading() as folder:
+            edition = publisher.look([self.desk.root], now=now)
+            content = content_of_lists(manifest, folder, settings, bar, task)
             return publisher.publish(content, edition, now=now)
 
     def tell(self, event: Event) -> Published:
         """Publish what befell a phone: one delta."""
-        publisher, now = self.desk.publisher(Habits()), int(time.time())
-        edition = publisher.look([self.desk.root], now=now)
-        before = edition.content
-        if before is None:
-            raise Refused("publish-nothing", f"nothing to go on from: {edition.lost}")
-        digest = str(Digest.parse(before.digest) + of_delta(event.delta))
-        after = apply(before, event.delta, serial=before.serial + 1, made_at=now, digest=digest)
-        return publisher.publish(after, edition, now=now)
+        now = int(time.time())
+        with self.desk.at_work(Habits()) as publisher:
+            edition = publisher.look([self.desk.root], now=now)
+            before = edition.content
+            if before is None:
+                raise Refused("publish-nothing", f"nothing to go on from: {edition.lost}")
+            digest = str(Digest.parse(before.digest) + of_delta(event.delta))
+            after = apply(before, event.delta, serial=before.serial + 1, made_at=now, digest=digest)
+            return publisher.publish(after, edition, now=now)
 
     def sign_anew(self) -> Published:
         """The same content, as of now."""
-        return self.desk.publisher(Habits()).re_sign([self.desk.root], now=int(time.time()))
+        with self.desk.at_work(Habits()) as publisher:
+            return publisher.re_sign([self.desk.root], now=int(time.time()))
 
     async def keep_signing(self) -> None:
         """Sign the head anew once a minute, so that no node takes silence for age."""
