@@ -15,7 +15,7 @@ from eir.core.subscriber import msisdn_from_typed
 from eir.errors import Refused
 from eir.ops import console, ordering, typed
 from eir.ops.cli_ask import utc
-from eir.ops.cli_order import DeskOption, WhyOption, tell
+from eir.ops.cli_order import DeskOption, WhyOption, tell, tell_held
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
 
@@ -207,3 +207,4 @@ def _show(settings: Config, names: tuple[str, ...], desk: DeskOption, as_json: b
         console.out.print(table)
     for name, count in counts.items():
         console.out.print(f"{name}: {count:,} in all", markup=False)
+    tell_held(settings)

@@ -30,7 +30,7 @@ from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.desk import Desk, is_desk, read_desk, write_desk
 from eir.ops.feed_reading import FeedReader, changes_of, reading
-from eir.ops.ordering import bulk, nothing_said
+from eir.ops.ordering import bulk
 
 app = typer.Typer(
     help="""Publish lists as a signed feed; verify one, read its log.
@@ -62,6 +62,15 @@ ClientCertificateOption = Annotated[
     Path | None, typer.Option(help="PEM of our certificate, for mTLS.")
 ]
 ClientKeyOption = Annotated[Path | None, typer.Option(help="PEM of its key.")]
+SnapshotEveryOption = Annotated[
+    int, typer.Option(help="Deltas after which a snapshot is due.", min=1, max=1_000)
+]
+AllowMissingOption = Annotated[
+    bool, typer.Option("--allow-missing", help="Empty the lists that the manifest lacks.")
+]
+NewSessionOption = Annotated[
+    bool, typer.Option("--new-session", help="Begin anew: every node takes the snapshot.")
+]
 PlaintextOption = Annotated[
     bool, typer.Option("--accept-plaintext", help="Allow http to another machine.")
 ]
@@ -143,15 +152,9 @@ def publish(
         Path | None,
         typer.Option("--from", help="The manifest of all lists; none: sign the head anew."),
     ] = None,
-    snapshot_every: Annotated[
-        int, typer.Option(help="Deltas after which a snapshot is due.", min=1, max=1_000)
-    ] = 100,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Empty the lists that the manifest lacks.")
-    ] = False,
-    new_session: Annotated[
-        bool, typer.Option("--new-session", help="Begin anew: every node takes the snapshot.")
-    ] = False,
+    snapshot_every: SnapshotEveryOption = 100,
+    allow_missing: AllowMissingOption = False,
+    new_session: NewSessionOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -177,8 +180,7 @@ def publish(
                 content = content_of_lists(manifest, folder, load_config(config), bar, task)
                 bar.update(task, description="comparing and writing", note="", total=None)
                 if content.feed == OPERATOR:
-                    before = edition.content or nothing_said(content.registry_id)
-                    content = bulk(before, content, allow_missing=allow_missing)
+                    content = bulk(edition.content, content, allow_missing=allow_missing)
                     how["allow_missing"] = True
                 done = publisher.publish(content, edition, now=int(time.time()), **how)
         bar.update(task, description="removing what left the head long ago")

@@ -160,6 +160,7 @@ def list_overrides(
     console.out.print(table if rows else "no override stands")
     if len(shown) < len(rows):
         console.out.print(f"and {len(rows) - len(shown):,} more: --all")
+    tell_held(settings)
 
 
 @hold_app.command("add")
@@ -240,6 +241,7 @@ def list_holds(
             hold_id(row), hold_text(row), _until(row.until), *_by(row.who, row.at, row.why)
         )
     console.out.print(table if rows else "no hold stands")
+    tell_held(settings)
 
 
 def mode(
@@ -303,6 +305,13 @@ def tell(given: ordering.Given, as_json: bool) -> None:
         console.out.print(fate_text(given), markup=False)
     if given.fate in ("held", "unknown"):
         raise typer.Exit(console.EXIT_INCOMPLETE)
+
+
+def tell_held(settings: Config) -> None:
+    """Warn that what was shown is not all in force here."""
+    if figures := ordering.held_back(settings):
+        text = f"HELD: the newest orders do not serve here yet: {figures}; `eir sync accept`"
+        console.out.print(text, markup=False)
 
 
 def fate_text(given: ordering.Given) -> str:
@@ -417,3 +426,5 @@ def _show_mode(settings: Config, desk: Path | None, as_json: bool) -> None:
         )
     else:
         console.out.print(f"{holds}, as [policy] mode says", markup=False)
+    if not as_json:
+        tell_held(settings)

@@ -115,20 +115,27 @@ def publish(settings: Config, desk: Desk, amend: Amend, what: str) -> Given:
     return _taken_up(settings, desk, Given(done.head.session, done.head.serial, str(digest)))
 
 
-def bulk(before: Generation, loaded: Generation, *, allow_missing: bool = False) -> Generation:
+def bulk(
+    before: Generation | None, loaded: Generation, *, allow_missing: bool = False
+) -> Generation:
     """What a bulk load of operator lists makes of a content: see ``loaded_into``.
 
-    ``allow_missing``: lists that are not loaded hold only what is there by hand.
+    ``before``: None where nothing was said yet. ``allow_missing``: lists that are not loaded hold
+    only what is there by hand.
     """
+    before = before or _nothing(loaded.registry_id)
     named = {*loaded.sections, *(before.sections if allow_missing else ())} - {BLACK_UNION}
     after = loaded_into(before, loaded, named)
     digest = Digest.parse(before.digest) + of_delta(between(before, after))
     return replace(after, digest=str(digest))
 
 
-def nothing_said(registry_id: str) -> Generation:
-    """What the operator's feed says before its first word."""
-    return Generation(OPERATOR, registry_id, "", 0, 0, str(Digest()), {})
+def held_back(settings: Config) -> str:
+    """Why the newest orders do not serve on this node, "" where nothing is held."""
+    with contextlib.suppress(Corrupt):
+        memory = FeedKeeping(depot_of(settings.node), OPERATOR, 1).memory()
+        return memory.figures if memory.waiting else ""
+    return ""
 
 
 def who() -> str:
@@ -185,7 +192,12 @@ def _content(settings: Config, publisher: Publisher, desk: Desk) -> Generation:
     loaded = reached_in(depot_of(settings.node), OPERATOR)
     if loaded is not None:
         return replace(loaded, registry_id=registry_id)
-    return nothing_said(registry_id)
+    return _nothing(registry_id)
+
+
+def _nothing(registry_id: str) -> Generation:
+    """What the operator's feed says before its first word."""
+    return Generation(OPERATOR, registry_id, "", 0, 0, str(Digest()), {})
 
 
 def _note(desk: Desk, serial: int, now: int, what: str) -> None:
