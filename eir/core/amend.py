@@ -120,15 +120,19 @@ def _overrides(content: Generation) -> list[Override]:
 
 
 def _noted(content: Generation, name: str, spans: Sequence[Span], notes: Sequence[Order]) -> Delta:
-    """The orders of a list's items: those inside the spans give way to the notes."""
-    gone = [
-        row
-        for row in content.orders("orders")
-        if isinstance(row, Order)
-        and row.what == name
-        and any(low <= row.low and row.high <= high for low, high in spans)
-    ]
-    return exchanged(content, "orders", gone, notes)
+    """The orders of a list's items: what the spans cover of them gives way to the notes."""
+    gone, come = [], list(notes)
+    for row in content.orders("orders"):
+        if not isinstance(row, Order) or row.what != name:
+            continue
+        left = np.array([[row.low, row.high]], np.uint64)
+        for low, high in spans:
+            left = _without(left, low, high)
+        parts = [replace(row, low=low, high=high) for low, high in left.tolist()]
+        if parts != [row]:
+            gone.append(row)
+            come += parts
+    return exchanged(content, "orders", gone, come)
 
 
 def _put(content: Generation, name: str, spans: Sequence[Span]) -> Delta:

@@ -20,7 +20,7 @@ from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
 
 exempt_app = typer.Typer(
-    help="""Exempt subscribers, or equipment such as payment terminals, from rules.
+    help="""Exempt subscribers, or equipment, from the rules.
 
 \b
 Examples:
@@ -32,7 +32,7 @@ Examples:
 """
 )
 released_app = typer.Typer(
-    help="""Numbers that were given to somebody else: what was bound to them binds nobody.
+    help="""Numbers that are somebody else's now bind nobody.
 
 \b
 Examples:
@@ -82,7 +82,10 @@ def remove_exempt(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take an exemption back, whoever gave it; a list file that has it brings it back."""
+    """Take exemptions back, whoever gave them.
+
+    A list file that has one brings it back with the next load.
+    """
     _take(load_config(config), _list_of(scope), items, why, desk, as_json)
 
 
@@ -90,7 +93,7 @@ def remove_exempt(
 def list_exempt(
     desk: DeskOption = None, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show the exemptions that were given by hand, and how many there are in all."""
+    """Show the exemptions given by hand, and counts of all."""
     _show(load_config(config), tuple(_SCOPES.values()), desk, as_json)
 
 
@@ -122,7 +125,7 @@ def remove_released(
 def list_released(
     desk: DeskOption = None, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show the numbers that were released by hand, and how many there are in all."""
+    """Show the numbers released by hand, and the count of all."""
     _show(load_config(config), ("released",), desk, as_json)
 
 

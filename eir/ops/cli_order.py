@@ -26,7 +26,9 @@ from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.order_words import hold_id, hold_text
 
 override_app = typer.Typer(
-    help="""Admit or refuse one device, one number, or one pair, whatever the lists say.
+    help="""Admit or refuse a device or number, whatever lists say.
+
+This IMEI with this number, else the IMEI, else the number.
 
 \b
 Examples:
@@ -37,9 +39,9 @@ Examples:
 """
 )
 hold_app = typer.Typer(
-    help="""Hold refusals back until a date: rows 12 to 16 refuse nobody that a hold covers.
+    help="""Hold refusals back until a date.
 
-Black lists and `override deny` go on.
+Rows 12 to 16 refuse nobody that a hold covers; black lists and `override deny` go on.
 
 \b
 Examples:
@@ -143,7 +145,7 @@ def list_overrides(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the overrides, the newest first: who gave them, when, why, and until when."""
+    """Show the overrides, the newest first, and who gave them."""
     settings = load_config(config)
     content = ordering.standing(settings, ordering.desk_of(settings, desk))
     rows = sorted(_overrides(content), key=lambda row: -row.at)
@@ -229,7 +231,7 @@ def end_hold(
 def list_holds(
     desk: DeskOption = None, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show the holds: whom they cover, until when, who gave them, when and why."""
+    """Show the holds, whom they cover, and who gave them."""
     settings = load_config(config)
     rows = _holds(ordering.standing(settings, ordering.desk_of(settings, desk)))
     if as_json:
@@ -256,11 +258,11 @@ def mode(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Refuse nobody (shadow), or refuse again (enforce), on every node of this feed.
+    """Refuse nobody (shadow), or refuse again (enforce).
 
-    The order stands above `[policy] mode` until `eir mode setting` takes it away. Back to enforce
-    is weighed by the guard, as everything that newly refuses. Without MODE: show which holds, and
-    by whose word.
+    On every node of this feed. The order stands above `[policy] mode` until `eir mode setting`
+    takes it away. Back to enforce is weighed by the guard, as everything that newly refuses.
+    Without MODE: show which holds, and by whose word.
 
     \b
     Examples:
@@ -323,7 +325,7 @@ def fate_text(given: ordering.Given) -> str:
         "serves": f"{told} serves",
         "held": f"{told} is HELD: {given.detail}\n`eir sync accept` lets it through; ending the"
         " order takes it back",
-        "kept": f"{told} is kept: it serves as soon as a node does",
+        "kept": f"{told} is kept: {given.detail or '`eir serve` will serve it'}",
         "published": f"{told} is published: {given.detail}",
         "unknown": f"{told} is published, and does not serve here: {given.detail}",
     }[given.fate]
