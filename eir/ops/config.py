@@ -115,10 +115,7 @@ def config_check(path: Path) -> Config:
 def read_config(
     text: str, *, name: str, folder: Path, readable: Callable[[Path], bool] = lambda _: True
 ) -> Config:
-    """The configuration of a TOML text; relative paths start at ``folder``.
-
-    Raises as ``config_check`` does.
-    """
+    """What a TOML text says; its paths start at ``folder``. Raises as ``config_check`` does."""
     source = Source(name, setting.line_numbers(text), tuple(setting.known_keys(Settings())), [])
     root = Spot(source)
     settings = setting.read_section(Settings(), _parsed(text, name), root)
