@@ -46,7 +46,7 @@ def grown(
     delta = changes(base, max(10, int(items * share / 1.2)), rng)
     after = str(Digest.parse(base.digest) + of_delta(delta))
     head = DeltaHead("registry", "bench", base.session, 1, 2, 1_700_000_100, base.digest, after)
-    path = folder / "delta"
+    path = folder / f"delta-{items}"
     write_delta(path, head, delta)
     return advance(base, *read_delta(path)), path.read_bytes()
 
