@@ -67,32 +67,31 @@ def unchanged(depot: Depot, policy: Policy, last: Served) -> bool:
 
 def rebuilt(depot: Depot, served: Served) -> Rebuilt | None:
     """What served once; None where its files or its policy are not kept any more."""
-    raw = depot.served.policy(served.policy)
+    policy = policy_kept(depot, served.policy)
     taken: dict[str, Opened] = {}
     try:
-        if raw is None:
+        if policy is None:
             raise Unavailable(f"policy {served.policy} is not kept")
         for feed, each in served.feeds.items():
             opened = depot.open_newest(feed, serial=each.serial, session=each.session)
             taken[feed] = opened
             if opened.generation.digest != each.digest:
                 raise Corrupt("digest", f"{feed} serial {each.serial} has another content now")
-        return Rebuilt(taken, policy_of(json.loads(raw)), served)
-    except (Refused, Corrupt, Unavailable, ValueError, KeyError, TypeError) as fault:
+        return Rebuilt(taken, policy, served)
+    except (Refused, Corrupt, Unavailable) as fault:
         _log.warning("what served last can't be built again: %s", fault)
         for opened in taken.values():
             opened.close_unless_in(None)
         return None
 
 
-def served_as(depot: Depot, feed: str, serial: int) -> Served | None:
-    """When a serial of a feed last began to serve, and with what; None: it is not written down."""
-    found = None
-    for served in depot.served.lines():
-        each = served.feeds.get(feed)
-        if each is not None and each.serial == serial:
-            found = served
-    return found
+def policy_kept(depot: Depot, sha256: str) -> Policy | None:
+    """A policy that served once; None where it is not kept, or not as it was."""
+    raw = depot.served.policy(sha256)
+    try:
+        return policy_of(json.loads(raw)) if raw else None
+    except (Refused, ValueError, KeyError, TypeError):
+        return None
 
 
 def policy_bytes(policy: Policy) -> bytes:

@@ -23,6 +23,7 @@ from typing import Final
 
 from eir.core.generation import REGISTRY, Generation
 from eir.errors import Corrupt, EirError, Unavailable
+from eir.ops.chronicle import happenings, utc
 from eir.ops.follow import Follow
 from eir.ops.keeping import FeedKeeping
 from eir.ops.own_feed import has_word, roots_of
@@ -193,7 +194,9 @@ class Following:
         if self.keeping.detached():
             alarms.append("detached from the feed by `eir load --detach-feed`")
         if (pinned := self.keeping.pinned()) is not None:
-            alarms.append(f"pinned to serial {pinned}: newer data do not serve until released")
+            acts = happenings(self.keeping.depot.folder, "rolled-back", most=1)
+            by = "".join(f" by {act.who} at {utc(act.at)}" for act in acts)
+            alarms.append(f"pinned to serial {pinned}{by}: newer data do not serve until released")
         if self.stale:
             alarms.append("stale: no good head of the feed for too long")
         if self.outcomes and self.outcomes[-1][1].alarm:

@@ -30,7 +30,6 @@ from eir.core import policy
 from eir.core.explanation import Explanation
 from eir.core.generation import FEEDS, OPERATOR, REGISTRY
 from eir.core.golden import golden_tables, verify_kernel
-from eir.core.policy import Status
 from eir.core.tables import Tables
 from eir.doors.grpc_admin import AdminDoor, NodeStatus
 from eir.errors import Corrupt, Refused, Unavailable
@@ -48,6 +47,7 @@ from eir.ops.node_words import (
     changes_between,
     generations_of,
     handed,
+    happenings_of,
     served_status,
 )
 from eir.ops.ports import Ports
@@ -170,9 +170,10 @@ class Keeper:
             mode=(serving.tables.policy if serving else self._config.policy).mode,
             generations=[served_status(generation) for generation in generations],
             reasons={number: name for number, name in names.items() if number > 255},
-            checks=self._checks(),
+            checks=self._crew.tally().by_status(),
             alarms=self._alarms(serving),
             workers=self._crew.workers(),
+            happenings=happenings_of(self._depot.folder),
         )
 
     def tally(self) -> Tally:
@@ -432,12 +433,6 @@ class Keeper:
 
     def _serving(self) -> Serving | None:
         return self._holder.current() if self._holder.ready else None
-
-    def _checks(self) -> dict[str, int]:
-        by_status = dict.fromkeys((status.name for status in Status), 0)
-        for (_, _, status), times in self._crew.tally().checks.items():
-            by_status[status] += times
-        return by_status
 
     def _read(self) -> Reading:
         """What the watch looks at."""

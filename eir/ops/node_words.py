@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Final
 
 from eir.core.explanation import origin_of
 from eir.core.generation import Generation
 from eir.core.policy import SHADOW
-from eir.doors.grpc_admin import AdminSettings, ServedGeneration
+from eir.doors.grpc_admin import AdminSettings, NodeHappening, ServedGeneration
+from eir.ops.chronicle import happenings
 from eir.ops.config import Config
 from eir.serve.handover import HandedFeed
 from eir.serve.holder import Serving
 from eir.store.depot import Opened
+
+_HAPPENINGS: Final = 5
 
 
 def generations_of(serving: Serving) -> list[Generation]:
@@ -60,6 +65,11 @@ def alarms_of(serving: Serving | None, now: int) -> list[str]:
             " grace_lag, so no deadline passes"
         )
     return alarms
+
+
+def happenings_of(depot: Path) -> list[NodeHappening]:
+    """What befell the node, and what people did: the last few, newest first."""
+    return [NodeHappening(**asdict(each)) for each in happenings(depot, "", most=_HAPPENINGS)]
 
 
 def handed(opened: Opened) -> HandedFeed:

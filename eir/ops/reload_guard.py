@@ -37,8 +37,8 @@ def weigh(
 
     ``old``: what serves, None where nothing does. ``again``: also weigh what waits already.
     """
-    key = _key(new).encode()
-    if old is not None and _key(old).encode() == key:
+    key = _key(old, new).encode()
+    if not key:
         _wait_no_more(depot)
         return
     waits = waiting(depot)
@@ -102,7 +102,17 @@ def _changes(old: Serving, new: Serving) -> list[Delta]:
     ]
 
 
-def _key(serving: Serving) -> str:
-    """What serves, and by which policy, in 64 hex digits."""
-    origins = sorted((g.feed, g.digest) for g in _generations(serving).values())
-    return hashlib.sha256(repr((origins, serving.tables.policy)).encode()).hexdigest()
+def _key(old: Serving | None, new: Serving) -> str:
+    """What differs from what serves, in 64 hex digits; "" where nothing does.
+
+    What both have in common is not in it: a policy waits as the same while the data go on.
+    """
+    before = _generations(old) if old else {}
+    origins = sorted(
+        (feed, each.digest)
+        for feed, each in _generations(new).items()
+        if feed not in before or before[feed].digest != each.digest
+    )
+    policies = [new.tables.policy] if old is None or old.tables.policy != new.tables.policy else []
+    changed = (origins, policies)
+    return hashlib.sha256(repr(changed).encode()).hexdigest() if any(changed) else ""

@@ -425,8 +425,16 @@ def _cut(
 
 def _span(rows: Sequence[Kept]) -> str:
     """Which serials can be built again, for whoever asked for another."""
-    spans = [f"{row.serial} to {row.last_serial} of session {row.session}" for row in rows[::-1]]
-    return f"is not kept; kept are {', '.join(spans)}" if spans else "is not kept: nothing is"
+    spans: list[tuple[str, int, int]] = []
+    before: Kept | None = None
+    for row in reversed(rows):
+        if before is not None and before.leads_to(row):
+            spans[-1] = (row.session, spans[-1][1], row.last_serial)
+        else:
+            spans.append((row.session, row.serial, row.last_serial))
+        before = row
+    told = [f"{oldest} to {newest} of session {session}" for session, oldest, newest in spans]
+    return f"is not kept; kept are {', '.join(told)}" if told else "is not kept: nothing is"
 
 
 def _move(path: Path, target: Path) -> None:
