@@ -4,15 +4,12 @@
 
 With no node the depot takes it up here, so that it serves from the node's first moment. Who ordered
 is the user of the system, and when the clock; both stand in the row itself, and each publication
-also in the desk's journal, so that an order that was ended is not forgotten.
+also in the desk's chronicle, so that an order that was ended is not forgotten.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import pwd
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -27,6 +24,7 @@ from eir.core.generation import BLACK_UNION, OPERATOR, Generation
 from eir.errors import Conflict, Corrupt, Refused, Unavailable
 from eir.feed.digest import Digest, of_delta
 from eir.feed.publish import Habits, Publisher
+from eir.ops.chronicle import this_person, write_down
 from eir.ops.config import Config
 from eir.ops.desk import Desk, read_desk
 from eir.ops.following import follow_once
@@ -38,7 +36,6 @@ from eir.store.depot import Depot
 Fate = Literal["serves", "held", "kept", "published", "unknown"]
 Amend = Callable[[Generation], Generation]
 
-_JOURNAL: Final = "orders.jsonl"
 _PATIENCE_S: Final = 60.0
 _TURN_S: Final = 20.0
 _PAUSE_S: Final = 0.05
@@ -111,7 +108,8 @@ def publish(settings: Config, desk: Desk, amend: Amend, what: str) -> Given:
         content = replace(after, digest=str(digest))
         done = publisher.publish(content, edition, now=now, allow_missing=True)
         publisher.sweep(done.head, now=now)
-        _note(desk, done.head.serial, now, what)
+        detail = f"serial {done.head.serial}: {what}"
+        write_down(desk.folder, "ordered", who=this_person(), detail=detail)
     return _taken_up(settings, desk, Given(done.head.session, done.head.serial, str(digest)))
 
 
@@ -139,15 +137,8 @@ def held_back(settings: Config) -> str:
 
 
 def who() -> str:
-    """The user of the system who runs this; behind `sudo`, also the one who called it."""
-    uid = os.getuid()
-    try:
-        name = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        name = str(uid)
-    caller = os.environ.get("SUDO_USER", "")
-    told = f"{caller} as {name}" if caller and caller != name else name
-    return one_line(told)
+    """Who orders, as an order keeps it."""
+    return one_line(this_person())
 
 
 def one_line(text: str) -> str:
@@ -198,15 +189,6 @@ def _content(settings: Config, publisher: Publisher, desk: Desk) -> Generation:
 def _nothing(registry_id: str) -> Generation:
     """What the operator's feed says before its first word."""
     return Generation(OPERATOR, registry_id, "", 0, 0, str(Digest()), {})
-
-
-def _note(desk: Desk, serial: int, now: int, what: str) -> None:
-    line = json.dumps({"at": now, "serial": serial, "who": who(), "what": what}, ensure_ascii=False)
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    with open(os.open(desk.folder / _JOURNAL, flags, 0o600), "a", encoding="utf-8") as journal:
-        journal.write(f"{line}\n")
-        journal.flush()
-        os.fsync(journal.fileno())
 
 
 def _taken_up(settings: Config, desk: Desk, given: Given) -> Given:
