@@ -77,7 +77,9 @@ class Facts:
 class Tables:
     """(registry generation, operator generation, policy), swapped as one. Immutable.
 
-    ``policy`` is the one in force: where the operator's feed orders a mode, that holds.
+    ``policy`` is the one in force: as ``chosen``, but where the operator's feed orders a mode, that
+    holds.
+
     ``reasons`` uint16[CODES]: the reason id of each verdict code; ``reason_names``: by id;
     ``black_order``: the reasons' names, the highest first, whose places are the bits of a mask.
     """
@@ -85,7 +87,7 @@ class Tables:
     def __init__(self, registry: Generation, operator: Generation | None, chosen: Policy) -> None:
         """Raises Refused ``too-many-reasons`` where the black lists' reasons do not fit."""
         self.registry, self.operator = registry, operator
-        self.policy = chosen = _in_force(chosen, operator)
+        self.chosen, self.policy = chosen, _in_force(chosen, operator)
         self._kept: list[NDArray[np.generic]] = []
         self._views: list[View] = []
         names = {name for feed in self._generations() for name in feed.black()}

@@ -312,7 +312,7 @@ class Keeper:
         serving, config = self._serving(), self._config
         return Beside(
             config.guard,
-            serving.tables.policy if serving else config.policy,
+            serving.tables.chosen if serving else config.policy,
             {feed: opened.generation for feed, opened in self._taken.items()},
             data_time=serving.data_time if serving else 0,
             grace_lag=config.grace.grace_lag,
@@ -341,7 +341,7 @@ class Keeper:
         return ServeOrder(
             number,
             tuple(handed(opened) for opened in self._taken.values()),
-            serving.tables.policy,
+            serving.tables.chosen,
             data_time=serving.data_time,
             grace_lag=serving.grace_lag,
             stale=serving.stale,

@@ -23,7 +23,7 @@ class Beside:
     """What serves while a change is weighed: each feed's data by its name, the policy, and up to
     when the registry was heard (Unix s), beyond which grace time goes on for ``grace_lag`` s.
 
-    ``idle``: no node runs, so a feed's first word takes nothing from anybody.
+    ``idle``: nothing ever served, so a feed's first word takes nothing from anybody.
     """
 
     limits: GuardLimits
@@ -44,7 +44,7 @@ def beside_in(depot: Depot, limits: GuardLimits, policy: Policy, grace_lag: int)
     """What a change is weighed against while no node runs: what the depot has."""
     kept = {feed: reached for feed in FEEDS if (reached := reached_in(depot, feed)) is not None}
     heard = kept[REGISTRY].made_at if REGISTRY in kept else 0
-    return Beside(limits, policy, kept, heard, grace_lag, idle=True)
+    return Beside(limits, policy, kept, heard, grace_lag, idle=depot.served.last() is None)
 
 
 def judge_by(beside: Callable[[], Beside], clock: Callable[[], float] = time.time) -> Judge:

@@ -98,6 +98,8 @@ def test_it_lasts_over_a_kill_and_a_registry_load(config: Path, lists: Path) -> 
     assert run("load", lists / "registry.toml", "--config", config).code == 0
     with serving(config.parent):
         assert told(config, STOLEN)["reason"] == FIXED_REASONS["override-allow"]
+        denied = FIXED_REASONS["override-deny"]
+        until(lambda: told(config, UNKNOWN)["reason"] == denied, "the order without a node")
         verdict = told(config, UNKNOWN)
         assert verdict["decided_status"] == "STATUS_BLACKLISTED"
         assert verdict["status"] == "STATUS_GREYLISTED"
