@@ -27,10 +27,10 @@ from eir.errors import Refused
 from eir.ops import door_config, forms, setting
 from eir.ops.door_sections import N5gSection, S13Section
 from eir.ops.follow import Follow, follow_of, guard_of, operator_follow_of
+from eir.ops.outbox import OutboxSettings, outbox_of
 from eir.ops.sections import (
     AdminSection,
     BlackSection,
-    BreakerSection,
     GraceSection,
     GrpcSection,
     LoadSection,
@@ -42,6 +42,7 @@ from eir.ops.sections import (
     WorkersSection,
 )
 from eir.ops.setting import Source, Spot
+from eir.ops.watch_sections import BreakerSection
 from eir.serve.breaker import BreakerLimits
 from eir.serve.guard import GuardLimits
 
@@ -76,6 +77,7 @@ class Config:
     operator_feed: Follow
     guard: GuardLimits
     breaker: BreakerLimits
+    sightings: OutboxSettings | None
 
 
 Door = TypeVar("Door", S13Section, N5gSection)
@@ -140,6 +142,7 @@ def read_config(
         operator_feed=operator_follow_of(settings.operator_feed, folder, node.depot, root),
         guard=guard_of(settings.guard),
         breaker=_breaker(settings.breaker),
+        sightings=outbox_of(settings.sightings, folder, root.at("sightings")),
     )
     named = (("grpc", config.grpc), ("s13", s13), ("n5g", n5g), ("admin", config.admin))
     for section, files in named:

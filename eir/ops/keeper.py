@@ -38,6 +38,7 @@ from eir.ops.doors import listened, settled
 from eir.ops.following import Following
 from eir.ops.keeping import pinned_serial
 from eir.ops.meters import MetricsPage
+from eir.ops.outbox import Outbox, OutboxFigures
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import weigh
 from eir.ops.sync_meters import FeedFigures
@@ -53,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 _NICE_BESIDE_ANSWERS = 10
 _FIXED_AT_START = (
-    "node", "workers", "metrics", "grpc", "s13", "n5g", "admin", "feed", "operator_feed",
+    "node", "workers", "metrics", "sightings", "grpc", "s13", "n5g", "admin", "feed", "operator_feed",
 )  # fmt: skip
 
 
@@ -79,6 +80,7 @@ class Keeper:
         self._watch = Watch(
             config.node.depot, limits=lambda: self._config.breaker, read=self._read, clock=clock
         )
+        self._outbox: Outbox | None = None
         self.addresses: tuple[str, ...] = ()
         self.metrics_address = ""
 
@@ -92,6 +94,7 @@ class Keeper:
         """
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._depot.held_by_keeper())
+            self._outbox = self._opened_outbox()
             self._crew = Crew(self._config, self._depot.workers)
             stack.push_async_callback(self._crew.stop)
             await self._open_up(stack)
@@ -103,6 +106,9 @@ class Keeper:
                 asyncio.create_task(task) for task in (self._crew.watch(), self._watch.run())
             ]
             stack.callback(lasting[-1].cancel)
+            if self._outbox is not None:
+                lasting.append(asyncio.create_task(self._outbox.run()))
+                stack.callback(lasting[-1].cancel)
             for following in self._followings.values():
                 lasting.append(asyncio.create_task(following.run()))
                 stack.callback(lasting[-1].cancel)
@@ -168,6 +174,10 @@ class Keeper:
     def watched(self) -> WatchFigures:
         """How breaker and clock stand."""
         return self._watch.figures()
+
+    def sightings(self) -> OutboxFigures | None:
+        """How sightings go out; None where nothing is noted."""
+        return self._outbox.figures() if self._outbox else None
 
     def explain(self, imei: int, msisdn: int, imsi: int) -> Explanation:
         """One verdict with every rule tried. Raises Unavailable while nothing serves."""
@@ -327,6 +337,18 @@ class Keeper:
             by_status[status] += times
         return by_status
 
+    def _opened_outbox(self) -> Outbox | None:
+        """Before workers are hired: they make their rings in it."""
+        settings, depot = self._config.sightings, self._config.node.depot
+        if settings is None:
+            return None
+
+        def tables() -> Tables | None:
+            serving = self._serving()
+            return serving.tables if serving else None
+
+        return Outbox(settings, depot, tables=tables, clock=self._clock)
+
     def _read(self) -> Reading:
         """What the watch looks at."""
         serving, feed = self._serving(), self._followings.get(REGISTRY)
@@ -342,6 +364,7 @@ class Keeper:
         for following in self._followings.values():
             alarms += following.alarms()
         alarms += self._watch.alarms()
+        alarms += self._outbox.alarms() if self._outbox else []
         if serving is None:
             return [*alarms, "no generation serves: every check is answered UNAVAILABLE"]
         now = int(self._clock())

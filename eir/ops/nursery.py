@@ -19,10 +19,14 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eir.core.golden import verify_kernel
 from eir.doors.s13_door import run_loop
@@ -30,11 +34,13 @@ from eir.errors import Refused
 from eir.ops.config import Config
 from eir.ops.doors import open_doors
 from eir.ops.logs import start_logging
+from eir.ops.outbox import FOLDER, RINGS
 from eir.serve import control
 from eir.serve.checker import Checker
 from eir.serve.events import EventsFile
 from eir.serve.handover import new_pair, receive, send
 from eir.serve.holder import Holder
+from eir.serve.sighting_ring import Noting, RingFile
 from eir.serve.worker import Worker
 
 _log = logging.getLogger("eir.ops.nursery")
@@ -147,8 +153,17 @@ async def _work(commission: Commission, keeper: socket.socket) -> None:
         folder=commission.folder,
         open_doors=opening,
         stale_after_seconds=config.workers.stale_after_seconds,
+        noting=_noting(config),
         control=control.open_control(config.node.depot / control.NAME),
     ).run()
+
+
+def _noting(config: Config) -> Callable[[NDArray[np.uint16]], Noting | None]:
+    """Where sightings are told, a ring of this process's own."""
+    if config.sightings is None:
+        return lambda _: None
+    ring = RingFile(config.node.depot / FOLDER / RINGS)
+    return partial(ring.noting, census=config.sightings.census)
 
 
 def _bury(*_: object) -> None:
