@@ -30,6 +30,8 @@ _FORMAT: Final = "eir-sightings-1"
 _COLUMNS: Final = {"imei": "<u8", "msisdn": "<u8", "imsi": "<u8", "reason": "<u2", "seen": "<u4"}
 _FIELDS: Final = ("format", "sequence", "made_at", "census", "count", *_COLUMNS)
 _FILE: Final = re.compile(r"sightings-([0-9a-f]{16})-([0-9]{10})", re.ASCII)
+_MAX_MSISDN: Final = 10**limits.MAX_MSISDN_DIGITS - 1
+_TENS: Final = np.array([10**digits for digits in range(16)], np.uint64)
 _MAX_SEQUENCE: Final = 10**10 - 1
 
 
@@ -85,6 +87,17 @@ def open_sightings(raw: bytes, trusted: Iterable[PublicKey]) -> Sightings:
     return sightings
 
 
+def can_be_told(rows: U64) -> NDArray[np.bool_]:
+    """Which rows, uint64[n, 3 or more], name a device, and a subscriber or none."""
+    imei, msisdn, imsi = rows[:, 0], rows[:, 1], rows[:, 2]
+    digits, length = imsi >> np.uint64(4), imsi & np.uint64(15)
+    named = (imei > 0) & (imei <= limits.MAX_IMEI_KEY) & (msisdn <= _MAX_MSISDN)
+    good: NDArray[np.bool_] = named & (
+        (imsi == 0) | (length >= limits.MIN_IMSI_DIGITS) & (digits < _TENS[length])
+    )
+    return good
+
+
 def _encode(sightings: Sightings) -> bytes:
     columns = {
         name: sightings.rows[:, place].astype(kind).tobytes()
@@ -134,12 +147,8 @@ def _check(sightings: Sightings) -> None:
         raise _malformed("a sequence is 1 or more, of ten digits at most", where="sequence")
     if not 0 <= sightings.made_at <= limits.MAX_UNIX_S:
         raise _malformed("no time of ours", where="made_at")
-    caps = (limits.MAX_IMEI_KEY, 10**limits.MAX_MSISDN_DIGITS - 1, 10**limits.MAX_IMSI_DIGITS << 4)
-    for name, cap, column in zip(_COLUMNS, caps, rows.T, strict=False):
-        if int(column.max()) > cap:
-            raise _malformed(f"{int(column.max())} is more than one has digits", where=name)
-    if int(rows[:, 0].min()) == 0:
-        raise _malformed("0 names no device", where="imei")
+    if not bool(can_be_told(rows).all()):
+        raise _malformed("a device, number or IMSI that none can be")
     if int(rows[:, 3].min()) == 0:
         raise _malformed("0 is no reason", where="reason")
     if not _ascending(rows[:, :3]):

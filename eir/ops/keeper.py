@@ -54,7 +54,8 @@ _log = logging.getLogger(__name__)
 
 _NICE_BESIDE_ANSWERS = 10
 _FIXED_AT_START = (
-    "node", "workers", "metrics", "sightings", "grpc", "s13", "n5g", "admin", "feed", "operator_feed",
+    "node", "workers", "metrics", "grpc", "s13", "n5g", "admin", "feed", "operator_feed",
+    "sightings",
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from eir.core.tables import Tables
 from eir.errors import Conflict, EirError, Refused
 from eir.feed.address import Address
 from eir.feed.open_site import open_site
+from eir.feed.sightings import can_be_told
 from eir.feed.site import Site
 from eir.ops.setting import Spot
 from eir.ops.watch_sections import SightingsSection
@@ -131,7 +132,7 @@ class Outbox:
             if self._is_due():
                 self._seal()
         except OSError as error:
-            self._fail(f"the depot can't take them: {error}")
+            self._tell(f"the depot can't take them: {error}")
             return
         if time.monotonic() >= self._again_at:
             self._put_out()
@@ -182,7 +183,7 @@ class Outbox:
                     return
                 self._seal()
             some = noted[: self._settings.rows - self._spool.pending]
-            fresh = self._spool.unknown(some)
+            fresh = self._spool.unknown(some[can_be_told(some)])
             if len(fresh):
                 tables = self._tables()
                 numbers = numbers_of(tables, fresh) if tables else fresh[:, 1]
@@ -218,10 +219,13 @@ class Outbox:
             self._failures, self._fault = 0, ""
         self._waiting = len(self._spool.waiting())
 
-    def _fail(self, why: str) -> None:
+    def _tell(self, why: str) -> None:
         if why != self._fault:
             _log.error("sightings wait: %s", why)
         self._fault = why
+
+    def _fail(self, why: str) -> None:
+        self._tell(why)
         self._failures += 1
         chance = random.SystemRandom().random()
         self._again_at = time.monotonic() + next_wait_s(

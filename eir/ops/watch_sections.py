@@ -1,5 +1,7 @@
 """The settings of what a node sees and minds by itself: its breaker, and whom it has sighted."""
 
+# ruff: noqa: RUF009 - the calls in these classes are field specifiers, and declare a field each
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -212,6 +212,27 @@ class SightingSpool:
         return found[0], rows
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What lies in a spool: the sequence of the file to come, its rows, and files not yet out."""
+
+    sequence: int
+    pending: int
+    waiting: int
+
+
+def standing_of(folder: Path) -> Standing:
+    """How a spool stands that another process may be working with."""
+    found = [
+        (int(path.name.removeprefix(_PENDING)), path.stat().st_size // _ROW_BYTES)
+        for path in folder.glob(f"{_PENDING}*")
+    ]
+    sequence, pending = max(found, default=(1, 0))
+    outgoing = folder / "outgoing"
+    names = (file_name(path.name) for path in outgoing.iterdir()) if outgoing.exists() else ()
+    return Standing(sequence, pending, sum(name is not None for name in names))
+
+
 def node_key(folder: Path) -> SecretKey:
     """The key that signs this node's sightings; made where there is none.
 
