@@ -2,8 +2,8 @@
 
     python -m bench.sightings_cost [--devices 1000000] [--rounds 15]
 
-Prints one JSON line: nanoseconds a check, the median over rounds in which all cases take turns, with
-their range. ``off``: not configured. ``bound``: on, everybody is bound, and nobody noted, which is
+Prints one JSON line: nanoseconds a check, the median over rounds in which all cases take turns,
+with their range. ``off``: not configured. ``bound``: on, everybody is bound, and nobody noted, which is
 nearly all of a network's life. ``known``: on, everybody is unknown and was noted lately. ``new``:
 on, everybody is unknown and never came before, and a keeper makes room.
 """
@@ -53,6 +53,7 @@ class Case:
         self.taken: dict[int, list[float]] = {size: [] for size in SIZES}
 
     def measure(self, size: int, room: Callable[[], None]) -> None:
+        """One round at this batch size; ``room`` is called where no clock runs."""
         keys, numbers = self.pairs
         nobody, total, count, at = np.zeros(size, np.uint64), 0.0, 0, 0
         while total < ENOUGH_S:

@@ -8,6 +8,7 @@
       parts/               <sha256>: files of a feed that are coming; a cut one goes on
       scratch/             <pid>-<random>/: being built; swept when its process is gone
       workers/             <pid>-<random>: what a worker counts, locked while it lives
+      sightings/           what the registry will be told, see sighting_spool
       control              what the keeper says to its workers between two swaps
       events.jsonl         what befell the node and what people did about it
       keeper.lock          held by the one node that serves from here
