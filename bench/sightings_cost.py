@@ -3,9 +3,9 @@
     python -m bench.sightings_cost [--devices 1000000] [--rounds 15]
 
 Prints one JSON line: nanoseconds a check, the median over rounds in which all cases take turns,
-with their range. ``off``: not configured. ``bound``: on, everybody is bound, and nobody noted, which is
-nearly all of a network's life. ``known``: on, everybody is unknown and was noted lately. ``new``:
-on, everybody is unknown and never came before, and a keeper makes room.
+with their range. ``off``: not configured. ``bound``: everybody is bound, and nobody noted, which is
+nearly all of a network's life. ``known``: everybody is unknown and was noted lately. ``new``:
+everybody is unknown and never came before, and a keeper makes room.
 """
 
 from __future__ import annotations

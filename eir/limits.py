@@ -63,6 +63,10 @@ MAX_PEER_NAME_BYTES: Final = 255
 MAX_WORKERS: Final = 256
 PREFAULT_PIECE_BYTES: Final = 4 << 20
 
+# Depot
+MAX_DEPOT_MANIFEST_BYTES: Final = 64 << 20
+MAX_KEPT_DELTAS: Final = 100_000
+
 # Feed
 MAX_SERIAL: Final = (1 << 64) - 1
 MAX_UNIX_S: Final = 1 << 40

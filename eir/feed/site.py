@@ -173,6 +173,8 @@ class FolderSite:
                     target.write(raw)
                     target.flush()
                     os.fchmod(target.fileno(), 0o644)
+                    if standing:
+                        self._make_later(target.fileno(), name)
                     os.fsync(target.fileno())
                 scratch.replace(self._folder / name)
             finally:
@@ -199,12 +201,14 @@ class FolderSite:
 
     def standing(self) -> list[Standing]:
         """See Site."""
+        found = []
         with os.scandir(self._folder) as entries:
-            found = [
-                Standing(entry.name, entry.stat().st_size, int(entry.stat().st_mtime))
-                for entry in entries
-                if is_file_name(entry.name) and entry.is_file(follow_symlinks=False)
-            ]
+            for entry in entries:
+                if not is_file_name(entry.name) or not entry.is_file(follow_symlinks=False):
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # another publisher took it away
+                    facts = entry.stat()
+                    found.append(Standing(entry.name, facts.st_size, int(facts.st_mtime)))
         return sorted(found, key=lambda each: each.name)
 
     def remove(self, name: str) -> None:
@@ -230,6 +234,14 @@ class FolderSite:
             yield
         finally:
             os.close(fd)
+
+    def _make_later(self, fd: int, name: str) -> None:
+        """Give the file a later second than the one that it replaces: many a web server's ETag is
+        length and second, and one who asks by it must not miss this one.
+        """
+        was, now = (self._folder / name).stat().st_mtime, os.fstat(fd).st_mtime
+        if int(now) <= int(was):
+            os.utime(fd, (int(was) + 1, int(was) + 1))
 
     def _sync_folder(self) -> None:
         fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)

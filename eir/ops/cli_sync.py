@@ -22,7 +22,7 @@ from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.follow import Follow
 from eir.ops.following import STATUS, follow_once, reached_in
-from eir.ops.keeping import FeedKeeping
+from eir.ops.keeping import FeedKeeping, depot_of
 from eir.ops.weighing import Beside, judge_by
 from eir.store.depot import Depot
 from eir.sync.outcome import SyncOutcome
@@ -69,7 +69,7 @@ def run(
     what came was not believed.
     """
     settings, follow = _followed(config, operator)
-    depot = Depot(settings.node.depot)
+    depot = depot_of(settings.node)
     try:
         with depot.held_by_keeper():
             outcome = _run_here(settings, follow, depot, as_json, forced, allow_downgrade)
@@ -96,7 +96,7 @@ def status(
     stale.
     """
     settings, follow = _followed(config, operator)
-    keeping = FeedKeeping(Depot(settings.node.depot), follow.feed, follow.keep)
+    keeping = FeedKeeping(depot_of(settings.node), follow.feed, follow.keep)
     told = _status_of(keeping)
     if as_json:
         console.print_json(told)
@@ -117,7 +117,7 @@ def accept(
     What is accepted is this one change: if the feed has said more meanwhile, that is weighed anew.
     """
     settings = load_config(config)
-    depot = Depot(settings.node.depot)
+    depot = depot_of(settings.node)
     keepings = [FeedKeeping(depot, feed, 1) for feed in FEEDS]
     held = [(each, memory) for each in keepings if (memory := each.memory()).waiting]
     reloaded = reload_guard.waiting(depot)
@@ -150,7 +150,7 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Count what went and came between two kept serials, by list."""
-    depot = Depot(load_config(config).node.depot)
+    depot = depot_of(load_config(config).node)
     feed = OPERATOR if operator else REGISTRY
     with console.progress_bar("comparing", hidden=as_json):
         before, after = (depot.open_newest(feed, serial=serial) for serial in (old, new))
@@ -178,7 +178,7 @@ def rollback(
     status says so. It is weighed as any change is: `eir sync accept` may be needed.
     """
     settings = load_config(config)
-    keeping = FeedKeeping(Depot(settings.node.depot), OPERATOR if operator else REGISTRY, 1)
+    keeping = FeedKeeping(depot_of(settings.node), OPERATOR if operator else REGISTRY, 1)
     if serial:
         keeping.depot.open_newest(keeping.feed, serial=serial)
     keeping.pin(serial or None)

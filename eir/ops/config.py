@@ -25,6 +25,7 @@ from eir.doors.n5g_settings import N5gSettings
 from eir.doors.s13_settings import S13Settings
 from eir.errors import Refused
 from eir.ops import door_config, forms, setting
+from eir.ops.compaction import CompactionLimits
 from eir.ops.door_sections import N5gSection, S13Section
 from eir.ops.follow import Follow, follow_of, guard_of, operator_follow_of
 from eir.ops.outbox import OutboxSettings, outbox_of
@@ -76,6 +77,7 @@ class Config:
     feed: Follow | None
     operator_feed: Follow
     guard: GuardLimits
+    compaction: CompactionLimits
     breaker: BreakerLimits
     sightings: OutboxSettings | None
 
@@ -115,10 +117,7 @@ def config_check(path: Path) -> Config:
 def read_config(
     text: str, *, name: str, folder: Path, readable: Callable[[Path], bool] = lambda _: True
 ) -> Config:
-    """The configuration of a TOML text; relative paths start at ``folder``.
-
-    Raises as ``config_check`` does.
-    """
+    """What a TOML text says; its paths start at ``folder``. Raises as ``config_check`` does."""
     source = Source(name, setting.line_numbers(text), tuple(setting.known_keys(Settings())), [])
     root = Spot(source)
     settings = setting.read_section(Settings(), _parsed(text, name), root)
@@ -141,18 +140,26 @@ def read_config(
         feed=follow_of(settings.feed, REGISTRY, folder, root.at("feed")),
         operator_feed=operator_follow_of(settings.operator_feed, folder, node.depot, root),
         guard=guard_of(settings.guard),
+        compaction=CompactionLimits(**asdict(settings.compaction)),
         breaker=_breaker(settings.breaker),
         sightings=outbox_of(settings.sightings, folder, root.at("sightings")),
     )
-    named = (("grpc", config.grpc), ("s13", s13), ("n5g", n5g), ("admin", config.admin))
-    for section, files in named:
+    named = {"grpc": config.grpc, "s13": s13, "n5g": n5g, "admin": config.admin}
+    _refuse_unreadable(named, root, readable)
+    _raise_all(source)
+    return config
+
+
+def _refuse_unreadable(
+    named: Mapping[str, object], root: Spot, readable: Callable[[Path], bool]
+) -> None:
+    """Tell the spot of every TLS file, of sections by name, that can't be read."""
+    for section, files in named.items():
         for key in _TLS_FILES:
             path = getattr(files, key)
             if path is not None and not readable(path):
                 fault = Refused("config-file", f"{path} is not there or can't be read")
                 root.at(section, key).refuse(fault)
-    _raise_all(source)
-    return config
 
 
 def _raise_all(source: Source) -> None:

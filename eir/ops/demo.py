@@ -27,8 +27,8 @@ from eir.ops.cli_load import load_into_depot, rate_line
 from eir.ops.config import Config, load_config
 from eir.ops.demo_registry import DemoRegistry, demo_registry, phone_after
 from eir.ops.keeper import Keeper
+from eir.ops.keeping import depot_of
 from eir.ops.sample import write_sample
-from eir.store.depot import Depot
 
 _WIDE = 100
 _COMPILE_SECONDS = 120.0
@@ -63,7 +63,7 @@ def _configured(folder: Path, root_key: str) -> Config:
 
 def _fill(settings: Config, folder: Path, registry: DemoRegistry, devices: int) -> None:
     """Publish a sample of this size and load the operator's lists, unless that is done already."""
-    made, depot = folder / "lists" / ".devices", Depot(settings.node.depot)
+    made, depot = folder / "lists" / ".devices", depot_of(settings.node)
     found = made.read_text() if made.exists() else ""
     if found == str(devices) and registry.published and depot.kept(OPERATOR):
         registry.sign_anew()

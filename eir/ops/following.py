@@ -65,6 +65,7 @@ class Following:
         self._clock = clock
         self._woken = asyncio.Event()
         self._reached: Generation | None = None
+        self._rebased: Generation | None = None
         self._renewed: tuple[str, int, int] = ("", 0, 0)
         self._heard_at: Clocks | None = None
         self._failures = 0
@@ -93,6 +94,7 @@ class Following:
                 clock=self._clock,
             )
             served = (self._renewed, self.stale)
+            self._reached = self._over_newest_base()
             outcome, self._reached = await asyncio.to_thread(run, gate, self._reached)
             self._note(outcome)
             if self._follow.feed == REGISTRY and (self._renewed, self.stale) != served:
@@ -109,6 +111,23 @@ class Following:
             await self._serve()
         except (EirError, OSError) as error:
             _log.error("what the feed says can't be served, the old goes on: %s", error)
+
+    def rebased(self, generation: Generation) -> None:
+        """What the depot makes of the newest files: runs go on from it where it is the same."""
+        self._rebased = generation
+
+    def _over_newest_base(self) -> Generation | None:
+        """What is reached; over a compacted base, so that the old one and its overlay can go."""
+        mine, other = self._reached, self._rebased
+        self._rebased = None
+        if mine is None or other is None:
+            return mine
+        same = (mine.session, mine.serial, mine.digest) == (
+            other.session,
+            other.serial,
+            other.digest,
+        )
+        return other if same else mine
 
     def wake(self) -> None:
         """Ask now, and weigh a held change anew."""

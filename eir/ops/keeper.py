@@ -32,11 +32,12 @@ from eir.core.policy import Status
 from eir.core.tables import Tables
 from eir.doors.grpc_admin import AdminDoor, AdminSettings, NodeStatus, ServedGeneration
 from eir.errors import Corrupt, Refused, Unavailable
+from eir.ops.compaction import Compaction, CompactionState
 from eir.ops.config import Config, load_config
 from eir.ops.crew import Crew
 from eir.ops.doors import listened, settled
 from eir.ops.following import Following
-from eir.ops.keeping import pinned_serial
+from eir.ops.keeping import depot_of, pinned_serial
 from eir.ops.meters import MetricsPage
 from eir.ops.outbox import Outbox, OutboxFigures
 from eir.ops.ports import Ports
@@ -48,7 +49,7 @@ from eir.ops.weighing import Beside, judge_by
 from eir.serve.checker import Checker
 from eir.serve.handover import HandedFeed, ServeOrder
 from eir.serve.holder import Holder, Serving
-from eir.store.depot import Depot, Opened
+from eir.store.depot import KEEP_GENERATIONS, Opened
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Keeper:
         self._config = config
         self._config_path = config_path
         self._clock = clock
-        self._depot = Depot(config.node.depot)
+        self._depot = depot_of(config.node)
         self._holder = Holder()
         self._checker = Checker(self._holder, clock)
         self._admin = AdminDoor(_admin_settings(config), self)
@@ -78,6 +79,15 @@ class Keeper:
         self._reloads = {"done": 0, "refused": 0}
         self._reloading = asyncio.Lock()
         self._followings = self._follow()
+        self._compaction = Compaction(
+            self._depot,
+            bounds=lambda: self._config.compaction,
+            served=lambda feed: self._taken.get(feed),
+            pinned=lambda feed: pinned_serial(self._depot, feed) is not None,
+            keep=self._bases_kept,
+            serve=self._serve_reached,
+            clock=clock,
+        )
         self._watch = Watch(
             config.node.depot, limits=lambda: self._config.breaker, read=self._read, clock=clock
         )
@@ -103,15 +113,11 @@ class Keeper:
             _log.info("answering on %s", ", ".join(self.addresses))
             opened(self)
             stopping = asyncio.create_task(stopped.wait())
-            lasting = [
-                asyncio.create_task(task) for task in (self._crew.watch(), self._watch.run())
-            ]
-            stack.callback(lasting[-1].cancel)
-            if self._outbox is not None:
-                lasting.append(asyncio.create_task(self._outbox.run()))
-                stack.callback(lasting[-1].cancel)
-            for following in self._followings.values():
-                lasting.append(asyncio.create_task(following.run()))
+            lasting = [asyncio.create_task(self._crew.watch())]
+            others = [following.run() for following in self._followings.values()]
+            others += [self._outbox.run()] if self._outbox else []
+            for forever in (self._watch.run(), self._compaction.run(), *others):
+                lasting.append(asyncio.create_task(forever))
                 stack.callback(lasting[-1].cancel)
             await asyncio.wait((stopping, *lasting), return_when=asyncio.FIRST_COMPLETED)
             for task in lasting:
@@ -171,6 +177,10 @@ class Keeper:
     def feeds(self) -> Sequence[FeedFigures]:
         """The feeds that are followed."""
         return [each.figures() for each in self._followings.values() if each.speaks]
+
+    def compactions(self) -> Mapping[str, CompactionState]:
+        """How far overlays have grown, by feed, and what was done about it."""
+        return self._compaction.states
 
     def watched(self) -> WatchFigures:
         """How breaker and clock stand."""
@@ -241,6 +251,17 @@ class Keeper:
             self._holder.swap(serving)
             self._crew.send_orphans_home()
         _close(before, but=taken)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Tell those who look after what serves that it is another."""
+        for feed in self._followings.keys() & self._taken.keys():
+            self._followings[feed].rebased(self._taken[feed].generation)
+        self._compaction.wake()
+
+    def _bases_kept(self, feed: str) -> int:
+        following = self._followings.get(feed)
+        return following.keeping.keep if following else KEEP_GENERATIONS
 
     def _follow(self) -> dict[str, Following]:
         """What follows each feed: the operator's, and the registry's where one is configured."""
@@ -364,6 +385,7 @@ class Keeper:
         alarms = [f"damaged and passed over: {error}" for error in self._damaged]
         for following in self._followings.values():
             alarms += following.alarms()
+        alarms += self._compaction.alarms()
         alarms += self._watch.alarms()
         alarms += self._outbox.alarms() if self._outbox else []
         if serving is None:

@@ -22,6 +22,8 @@ from prometheus_client.registry import Collector
 
 from eir.doors.grpc_admin import NodeStatus
 from eir.errors import Refused
+from eir.ops.compaction import CompactionState
+from eir.ops.compaction_meters import compaction_metrics
 from eir.ops.outbox import OutboxFigures
 from eir.ops.sync_meters import FeedFigures, sync_metrics
 from eir.ops.tally import Tally
@@ -51,6 +53,9 @@ class Node(Protocol):
 
     def feeds(self) -> Sequence[FeedFigures]:
         """The feeds that are followed."""
+
+    def compactions(self) -> Mapping[str, CompactionState]:
+        """How far overlays have grown, by feed."""
 
 
 class MetricsPage:
@@ -91,6 +96,7 @@ class NodeCollector(Collector):
         yield from _answers(tally)
         yield from _workers(status)
         yield from sync_metrics(self._node.feeds())
+        yield from compaction_metrics(self._node.compactions())
         yield from _watched(self._node.watched(), tally)
         yield from _sighted(self._node.sightings())
         reloads = CounterMetricFamily("eir_reloads", "Reloads, by outcome.", labels=["outcome"])

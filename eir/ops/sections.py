@@ -19,6 +19,7 @@ from eir.core.policy import DEFAULT_STATUS, BlackList, Policy, Status
 from eir.core.subscriber import Numbering
 from eir.errors import Refused
 from eir.ops import forms, setting
+from eir.ops.compaction_section import CompactionSection
 from eir.ops.door_sections import N5gSection, S13Section
 from eir.ops.setting import UnixSeconds
 from eir.ops.watch_sections import BreakerSection, SightingsSection
@@ -57,6 +58,14 @@ class NodeSection:
     depot: Path = setting.path(
         ".eir",
         "Folder that survives a restart: snapshots and state. Made with mode 0700 if it is absent.",
+    )
+    keep_days: int = setting.whole(
+        30,
+        "How far back, in the feed's own time, serials can be built again: `eir explain --as-of`,"
+        " `eir rollback`.",
+        low=0,
+        high=3_650,
+        unit="days",
     )
     log_level: str = setting.choice(
         "info",
@@ -441,5 +450,6 @@ class Settings:
         " several nodes name one place, and share one truth.",
     )
     guard: GuardSection = setting.section(GuardSection())
+    compaction: CompactionSection = setting.section(CompactionSection())
     breaker: BreakerSection = setting.section(BreakerSection())
     sightings: SightingsSection = setting.section(SightingsSection())

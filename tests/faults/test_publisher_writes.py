@@ -14,6 +14,7 @@ from eir.feed.publish import Habits
 from eir.sync.reader import Patience
 from eir.sync.store_reader import StoreReader
 from tests.faults.test_depot_writes import Killed, failing
+from tests.faults.test_disk import no_room_beyond
 from tests.scenarios.nation import Nation
 from tests.scenarios.world import Content, Engine, white
 
@@ -78,3 +79,17 @@ def test_a_disk_that_refuses_at_every_step(
         assert nation.publish(NEW).head.serial == 2
         assert what_is_read(nation, "second") is NEW
     assert refused > 8
+
+
+def test_a_publisher_whose_disk_is_full_leaves_the_old_head(tmp_path: Path) -> None:
+    nation = nation_at_old(tmp_path / "nation", DUE)
+    before = nation.site.read("head")
+    refused, room = 0, 0
+    while nation.site.read("head") == before:
+        with no_room_beyond(room), suppress(OSError):
+            nation.publish(NEW)
+        refused, room = refused + 1, room + 101
+        assert what_is_read(nation, f"node-{refused}") in (OLD, NEW)
+    assert refused > 3
+    assert nation.publish(NEW).head.serial == 2
+    assert what_is_read(nation, "node") == NEW

@@ -96,6 +96,15 @@ def test_standing_files_are_listed_and_removed(site: Site, tmp_path: Path) -> No
     assert [each.name for each in site.standing()] == names[1:]
 
 
+def test_each_head_is_of_a_later_second(site: Site, tmp_path: Path) -> None:
+    """For servers that tell files of one length apart by that alone."""
+    tag, seconds = None, []
+    for raw in (b"1", b"2", b"3"):
+        tag = site.swap("head", raw, was=tag)
+        seconds.append(int((tmp_path / "feed" / "head").stat().st_mtime))
+    assert seconds == sorted(set(seconds))
+
+
 def test_only_what_was_left_half_written_long_ago_is_cleared(site: Site, tmp_path: Path) -> None:
     folder, scratch = tmp_path / "feed", f".delta-2-aa.{'0f' * 8}"
     site.swap("head", b"h", was=None)

@@ -116,6 +116,28 @@ def test_many_deltas_reach_the_workers_one_by_one(node: Node, feed: Feed, config
         assert told["status"] == "STATUS_BLACKLISTED"
 
 
+def test_the_base_is_compacted_while_checks_go_on(feed: Feed, config: Path) -> None:
+    config.write_text(config.read_text() + "[compaction]\nmax_deltas = 3\n")
+    with serving(config.parent) as node:
+        node.wait_for("sync: snapshot [first-load]")
+        for number in range(1, 4):
+            feed.publish(5_000, stolen=range(number))
+            assert sync(config).document["to"] == number + 1
+        node.wait_for("compaction: registry serial 4: done")
+        feed.publish(5_000, stolen=range(4))
+        assert sync(config).document["to"] == 5
+        assert served(config) == 5
+        for number in range(4):
+            told = run("check", f"{FIRST + 2 * number}", "--config", config, "--json").document
+            assert told["status"] == "STATUS_BLACKLISTED"
+        assert run("diff", 1, 3, "--config", config, "--json").document["sections"] == {
+            "black.stolen": {"removed": 0, "added": 2}
+        }
+        assert node.stop() == 0
+    with serving(config.parent):
+        assert served(config) == 5
+
+
 def test_a_restart_serves_base_and_deltas(feed: Feed, config: Path) -> None:
     assert sync(config).document["reason"] == "first-load"
     feed.publish(5_000, stolen=[1, 2])

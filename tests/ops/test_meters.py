@@ -16,6 +16,7 @@ from eir.core.explanation import Origin
 from eir.core.policy import BLACK_BASE, Status
 from eir.doors.grpc_admin import NodeStatus, ServedGeneration, WorkerStatus
 from eir.errors import Refused
+from eir.ops.compaction import CompactionOutcome, CompactionState
 from eir.ops.meters import MetricsPage
 from eir.ops.outbox import OutboxFigures
 from eir.ops.sync_meters import FeedFigures
@@ -108,6 +109,11 @@ class ToyNode:
             )
         ]
 
+    def compactions(self) -> dict[str, CompactionState]:
+        done = CompactionOutcome("done", "registry", 7, seconds=12.5, peak_bytes=2_000_000)
+        counts = {"done": 3, "overtaken": 2, "failed": 1}
+        return {"registry": CompactionState(500, 900, 12, True, counts, done, done)}
+
 
 @pytest.fixture
 def page() -> Iterator[MetricsPage]:
@@ -144,6 +150,15 @@ PROVEN: list[tuple[str, dict[str, str], float]] = [
     ("eir_items", {"feed": "registry", "section": "black.stolen"}, 2),
     ("eir_reloads_total", {"outcome": "done"}, 4),
     ("eir_reloads_total", {"outcome": "refused"}, 1),
+    ("eir_overlay_keys", {"feed": "registry"}, 500),
+    ("eir_overlay_due_keys", {"feed": "registry"}, 900),
+    ("eir_overlay_deltas", {"feed": "registry"}, 12),
+    ("eir_compaction_running", {"feed": "registry"}, 1),
+    ("eir_compaction_last_seconds", {"feed": "registry"}, 12.5),
+    ("eir_compaction_last_peak_bytes", {"feed": "registry"}, 2_000_000),
+    ("eir_compactions_total", {"feed": "registry", "outcome": "done"}, 3),
+    ("eir_compactions_total", {"feed": "registry", "outcome": "overtaken"}, 2),
+    ("eir_compactions_total", {"feed": "registry", "outcome": "failed"}, 1),
     ("eir_checks_total", {"door": "grpc", "reason": "bound", "status": "WHITELISTED"}, 4),
     ("eir_checks_total", {"door": "n5g", "reason": "stolen", "status": "BLACKLISTED"}, 2),
     (

@@ -4,7 +4,7 @@ import pytest
 
 from eir.core.generation import Generation
 from eir.core.policy import Policy
-from eir.ops.following import judge_by
+from eir.ops.weighing import Beside, judge_by
 from eir.serve.guard import GuardLimits
 from eir.sync.client import Candidate, Change
 from tests.scenarios.world import Engine, Registry, white
@@ -65,7 +65,7 @@ def test_what_was_accepted_lapses_when_superseded(registry: Registry, following:
 def test_a_list_that_leaves_the_guards_bounds(
     registry: Registry, engine: Engine, keys: range, figures: str
 ) -> None:
-    engine.judge = judge_by(GuardLimits, lambda: (None, Policy()), grace_lag=3_600)
+    engine.judge = judge_by(lambda: Beside(GuardLimits(), Policy(), {}, 0, 3_600))
     registry.say(white(*range(1, 1_001)))
     registry.announce()
     assert engine.sync().reason == "first-load"

@@ -195,6 +195,12 @@ def test_ceir_list(bench: Bench) -> None:
     assert bench.keys("black.stolen") == [A, B]
 
 
+def test_ceir_incremental_file_is_no_full_list(bench: Bench) -> None:
+    bench.file("c.csv", f"Device Id,Operation\n{A},Add\n", "black.stolen", format="ceir")
+    refused = bench.refused()
+    assert (refused.reason, "delta" in refused.detail) == ("file-header", True)
+
+
 @pytest.mark.parametrize("format_name", ["ceir", "csv"])
 def test_a_message_is_neither_data_nor_an_empty_list(bench: Bench, format_name: str) -> None:
     bench.file("m.csv", "Message\nNo records found.\n", "white", format=format_name)
