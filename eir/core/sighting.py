@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eir.core.jit import compiled
 from eir.core.kernel import AT_IMSI_MSISDN, pairs_of
-from eir.core.policy import FIXED_REASONS
+from eir.core.policy import CODES, FIXED_REASONS
 from eir.core.tables import Tables
 
 U64 = NDArray[np.uint64]
@@ -36,9 +36,9 @@ def wanted_reasons(reasons: NDArray[np.uint16], *, census: bool) -> NDArray[np.u
 
     ``census``: of every device that has a name, whatever was decided.
     """
-    if census:
-        return np.where(np.isin(reasons, [FIXED_REASONS[n] for n in _NAMELESS]), 0, reasons)
-    return np.where(np.isin(reasons, [FIXED_REASONS[n] for n in NOTABLE]), reasons, 0)
+    names = _NAMELESS if census else NOTABLE
+    named = np.isin(reasons, [FIXED_REASONS[name] for name in names])
+    return np.where(named ^ census, reasons, 0).astype(np.uint16)
 
 
 @compiled
@@ -157,3 +157,22 @@ def numbers_of(tables: Tables, noted: U64) -> U64:
     with np.errstate(over="ignore"):
         number_all(tables.desc, noted, numbers)
     return numbers
+
+
+def verify_noting() -> None:
+    """Compile what is not yet, before anybody forks or asks; and prove it on two devices.
+
+    Raises RuntimeError where what was compiled does not note, know and remember as it must.
+    """
+    ring, recent = np.zeros(SLOTS_AT + 4 * SLOT_WORDS, np.uint64), np.zeros(16, np.uint64)
+    rows = np.array([[2, 2, 16, 16], [1, 1, 9, 9], [2, 2, 16, 16]], np.uint8)
+    codes = np.arange(CODES, dtype=np.uint16)
+    wanted = wanted_reasons(codes, census=False)
+    asked = np.array([5, 6, 5], np.uint64)
+    with np.errstate(over="ignore"):
+        note(rows, asked, asked, asked, wanted, ring, recent, 7)
+    noted = ring[SLOTS_AT:].reshape(-1, SLOT_WORDS)[: int(ring[WRITTEN])]
+    table, marks = np.zeros(8, np.uint64), marks_of(noted)
+    counts = (remember(table, marks), remember(table, marks), int(are_known(table, marks).sum()))
+    if (noted.tolist(), counts) != ([[5, 5, 5, 7 << WHY_BITS | 16]], (1, 0, 1)):
+        raise RuntimeError(f"sightings are noted wrongly: {noted.tolist()}, {counts}")

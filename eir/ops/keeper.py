@@ -29,6 +29,7 @@ from eir.core.explanation import Explanation, origin_of
 from eir.core.generation import FEEDS, OPERATOR, REGISTRY, Generation
 from eir.core.golden import golden_tables, verify_kernel
 from eir.core.policy import Status
+from eir.core.sighting import verify_noting
 from eir.core.tables import Tables
 from eir.doors.grpc_admin import AdminDoor, AdminSettings, NodeStatus, ServedGeneration
 from eir.errors import Corrupt, Refused, Unavailable
@@ -129,7 +130,7 @@ class Keeper:
         """From the depot to open doors; what was opened is closed with the stack."""
         ports = Ports(listened(self._config), shared=self._crew.orphaned)
         stack.callback(ports.close)
-        await asyncio.to_thread(_prove_kernel)
+        await asyncio.to_thread(_prove_kernel, noting=self._outbox is not None)
         self._taken, serving = await asyncio.to_thread(self._build, self._config)
         tables = serving.tables if serving else None
         self._holder.swap(serving)
@@ -466,13 +467,15 @@ def _changes(before: Serving | None, after: Serving | None, old: Config, new: Co
     return changes
 
 
-def _prove_kernel() -> None:
+def _prove_kernel(*, noting: bool) -> None:
     """Compile what is not yet, so that neither the nursery nor `explain` waits; and prove it.
 
     Raises Refused ``kernel-unproven``.
     """
     try:
         verify_kernel()
+        if noting:
+            verify_noting()
     except RuntimeError as wrong:
         raise Refused("kernel-unproven", str(wrong)) from wrong
     golden_tables().facts(0, 0, 0, now=0)

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir.core.golden import verify_kernel
+from eir.core.sighting import verify_noting
 from eir.doors.s13_door import run_loop
 from eir.errors import Refused
 from eir.ops.config import Config
@@ -46,6 +47,7 @@ from eir.serve.worker import Worker
 _log = logging.getLogger("eir.ops.nursery")
 
 _PROVE = b"prove"
+_PROVE_NOTING = b"prove, and noting"
 _PROVEN = b"proven"
 
 
@@ -79,6 +81,7 @@ class Nursery:
             )
         ours.setblocking(False)
         self._end = ours
+        self._noting = config.sightings is not None
 
     @property
     def pid(self) -> int:
@@ -91,7 +94,7 @@ class Nursery:
         Raises Refused ``kernel-unproven``.
         """
         try:
-            send(self._end, _PROVE)
+            send(self._end, _PROVE_NOTING if self._noting else _PROVE)
             said = await asyncio.get_running_loop().sock_recv(self._end, len(_PROVEN))
         except (BrokenPipeError, ConnectionResetError):
             said = b""
@@ -121,8 +124,10 @@ def main(descriptor: int, log_level: str, json_logs: bool) -> None:
     signal.signal(signal.SIGCHLD, _bury)
     while (heard := receive(keeper)) is not None:
         message, files = heard
-        if message == _PROVE:
+        if message in (_PROVE, _PROVE_NOTING):
             verify_kernel()
+            if message == _PROVE_NOTING:
+                verify_noting()
             send(keeper, _PROVEN)
             gc.collect()
             gc.freeze()  # the collector would write to pages that forks share

@@ -60,7 +60,7 @@ class RingFile:
 
     def noting(self, reasons: NDArray[np.uint16], *, census: bool) -> Noting:
         """For verdicts whose codes have these reason ids, uint16[CODES]."""
-        wanted = sighting.wanted_reasons(reasons, census=census).astype(np.uint16)
+        wanted = sighting.wanted_reasons(reasons, census=census)
         return Noting(wanted, self._ring, self._recent)
 
 
