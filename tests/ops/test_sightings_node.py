@@ -64,7 +64,8 @@ def test_who_is_unknown_is_told_once_with_number_and_reason(telling: Path) -> No
     assert bound.reason == "bound"
     with serving(telling):
         for _ in range(3):
-            ask(telling, [*unknown(20), bound.imei])
+            ask(telling, unknown(20))
+        run("check", bound.imei, "--imsi", bound.imsi, "--config", telling / "eir.toml")
         wait_for(telling, unknown(20))
     assert sorted(told(telling)) == unknown(20)
     first = json.loads(read(telling, "show", "--json").out.splitlines()[0])
