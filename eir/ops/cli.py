@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, NoReturn, cast
 
@@ -30,6 +32,7 @@ from eir.ops import (
 )
 from eir.ops.config import config_check, load_config
 from eir.ops.console import ConfigOption, JsonOption
+from eir.ops.following import SYNCING
 from eir.ops.logs import start_logging
 
 _EXIT_INTERRUPTED = 130
@@ -113,6 +116,16 @@ def serve(config: ConfigOption = None) -> None:
     settings = load_config(config)
     start_logging(settings.node.log_level, as_json=settings.node.json_logs)
     asyncio.run(Keeper(settings, config_path=settings.path).run())
+    _leave()
+
+
+def _leave() -> None:
+    """End at once although a download may hang: all doors are closed, and what a run was about to
+    keep is kept whole or not at all.
+    """
+    if any(thread.name.startswith(SYNCING) for thread in threading.enumerate()):
+        logging.shutdown()
+        os._exit(console.EXIT_OK)
 
 
 @app.command()
