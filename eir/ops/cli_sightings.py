@@ -28,7 +28,7 @@ from eir.ops import console
 from eir.ops.chronicle import utc
 from eir.ops.config import load_config
 from eir.ops.console import ConfigOption, JsonOption
-from eir.ops.outbox import FOLDER
+from eir.ops.outbox_config import FOLDER
 from eir.store.sighting_spool import node_key, standing_of
 
 app = typer.Typer(

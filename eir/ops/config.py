@@ -28,7 +28,7 @@ from eir.ops import door_config, forms, setting
 from eir.ops.compaction import CompactionLimits
 from eir.ops.door_sections import N5gSection, S13Section
 from eir.ops.follow import Follow, follow_of, guard_of, operator_follow_of
-from eir.ops.outbox import OutboxSettings, outbox_of
+from eir.ops.outbox_config import OutboxSettings, outbox_of
 from eir.ops.sections import (
     AdminSection,
     BlackSection,

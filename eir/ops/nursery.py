@@ -28,14 +28,14 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from eir.core.golden import verify_kernel
+from eir.core.golden import golden_tables, verify_kernel
 from eir.core.sighting import verify_noting
 from eir.doors.s13_door import run_loop
 from eir.errors import Refused
 from eir.ops.config import Config
 from eir.ops.doors import open_doors
 from eir.ops.logs import start_logging
-from eir.ops.outbox import FOLDER, RINGS
+from eir.ops.outbox_config import FOLDER, RINGS
 from eir.serve import control
 from eir.serve.checker import Checker
 from eir.serve.events import EventsFile
@@ -174,6 +174,20 @@ def _noting(config: Config) -> Callable[[NDArray[np.uint16]], Noting | None]:
         return lambda _: None
     ring = RingFile(config.node.depot / FOLDER / RINGS)
     return partial(ring.noting, census=config.sightings.census)
+
+
+def prove_kernel(*, noting: bool) -> None:
+    """Compile what is not yet, so that neither the nursery nor `explain` waits; and prove it.
+
+    Raises Refused ``kernel-unproven``.
+    """
+    try:
+        verify_kernel()
+        if noting:
+            verify_noting()
+    except RuntimeError as wrong:
+        raise Refused("kernel-unproven", str(wrong)) from wrong
+    golden_tables().facts(0, 0, 0, now=0)
 
 
 def _bury(*_: object) -> None:

@@ -24,63 +24,20 @@ from eir import limits
 from eir.core.sighting import numbers_of
 from eir.core.tables import Tables
 from eir.errors import Conflict, EirError, Refused
-from eir.feed.address import Address
 from eir.feed.open_site import open_site
 from eir.feed.sightings import can_be_told
 from eir.feed.site import Site
-from eir.ops.setting import Spot
-from eir.ops.watch_sections import SightingsSection
+from eir.ops.config import Config
+from eir.ops.outbox_config import FOLDER, OutboxSettings
+from eir.serve.holder import Holder
 from eir.serve.sighting_ring import RingReader
 from eir.store.sighting_spool import SightingSpool, Waiting
 from eir.sync.pace import Pace, next_wait_s
 
 _log = logging.getLogger(__name__)
 
-FOLDER: Final = "sightings"
-RINGS: Final = "rings"
 _EVERY_S: Final = 1.0
 _HALF_MADE_S: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxSettings:
-    """Where files go and when: at ``rows``, or when the first of them has waited ``every_s``.
-
-    ``remember``: how many pairs at least are known again.
-    """
-
-    address: Address
-    census: bool
-    every_s: int
-    rows: int
-    remember: int
-
-
-def outbox_of(section: SightingsSection, folder: Path, spot: Spot) -> OutboxSettings | None:
-    """None where nothing is noted, or where a fault was told to the spot."""
-    if not section.outbox:
-        return None
-    certificate = section.root_certificate
-    try:
-        address = Address(
-            section.outbox if "://" in section.outbox else str(folder / section.outbox),
-            root_certificate=folder / certificate if certificate else None,
-            endpoint=section.endpoint,
-            region=section.region,
-            plaintext_accepted=section.plaintext == "accepted",
-        )
-        if address.place == "web":
-            raise Refused("feed-read-only", "files are put into a folder or a bucket")
-    except Refused as fault:
-        spot.at("outbox").refuse(fault)
-        return None
-    return OutboxSettings(
-        address=address,
-        census=section.census,
-        every_s=section.every,
-        rows=section.rows,
-        remember=section.remember,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,3 +198,14 @@ def _put(site: Site, waiting: Waiting) -> None:
         if site.fetch(str(waiting.name), waiting.size) != waiting.path.read_bytes():
             detail = "another file has this name: does another node sign with this key?"
             raise Refused("sightings-taken", detail, where=str(waiting.name)) from None
+
+
+def opened_outbox(config: Config, holder: Holder, clock: Callable[[], float]) -> Outbox | None:
+    """The node's, None where nothing is noted. Before workers: they make their rings in it."""
+    if config.sightings is None:
+        return None
+
+    def tables() -> Tables | None:
+        return holder.current().tables if holder.ready else None
+
+    return Outbox(config.sightings, config.node.depot, tables=tables, clock=clock)
