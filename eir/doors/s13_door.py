@@ -397,12 +397,14 @@ def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
 
 def _load_certificates(context: ssl.SSLContext, tls: TlsSettings) -> None:
     try:
-        context.load_cert_chain(tls.certificate, tls.key)
+        context.load_cert_chain(tls.certificate, tls.key, password="")
         if tls.client_ca is not None:
             context.load_verify_locations(tls.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except OSError as wrong:
-        raise Refused("tls-unusable", str(wrong), where=str(tls.certificate)) from wrong
+        detail = f"no PEM, an encrypted key, or not this certificate's: {wrong}"
+        where = ", ".join(str(path) for path in (tls.certificate, tls.key, tls.client_ca) if path)
+        raise Refused("tls-unusable", detail, where=where) from wrong
 
 
 def _certificate_names(

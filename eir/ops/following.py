@@ -26,6 +26,7 @@ from typing import Final
 
 from eir.core.generation import REGISTRY, Generation
 from eir.errors import Corrupt, EirError, Refused, Unavailable
+from eir.ops.chronicle import happenings, utc
 from eir.ops.follow import Follow
 from eir.ops.keeping import FeedKeeping
 from eir.ops.own_feed import has_word, roots_of
@@ -149,6 +150,11 @@ class Following:
         )
         return other if same else mine
 
+    @property
+    def judged_from(self) -> tuple[str, int] | None:
+        """Session and serial that the newest run judged changes against; None: nothing."""
+        return (self._reached.session, self._reached.serial) if self._reached else None
+
     def wake(self) -> None:
         """Ask now, and weigh a held change anew."""
         self._woken.set()
@@ -208,7 +214,9 @@ class Following:
         if self.keeping.detached():
             alarms.append("detached from the feed by `eir load --detach-feed`")
         if (pinned := self.keeping.pinned()) is not None:
-            alarms.append(f"pinned to serial {pinned}: newer data do not serve until released")
+            acts = happenings(self.keeping.depot.folder, "rolled-back", most=1)
+            by = "".join(f" by {act.who} at {utc(act.at)}" for act in acts)
+            alarms.append(f"pinned to serial {pinned}{by}: newer data do not serve until released")
         if self.stale:
             alarms.append("stale: no good head of the feed for too long")
         if self.outcomes and self.outcomes[-1][1].alarm:
