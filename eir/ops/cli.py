@@ -23,16 +23,17 @@ from eir.ops import (
     cli_keys,
     cli_load,
     cli_s13,
+    cli_sightings,
     cli_snapshot,
     cli_sync,
     cli_watch,
     console,
-    pages,
 )
 from eir.ops.config import config_check, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.following import SYNCING
 from eir.ops.logs import start_logging
+from eir.ops.sample_config import default_toml
 
 _EXIT_INTERRUPTED = 130
 _USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
@@ -65,6 +66,7 @@ app.add_typer(cli_s13.app, name="s13", no_args_is_help=True)
 app.add_typer(cli_feed.app, name="feed", no_args_is_help=True)
 app.add_typer(cli_keys.app, name="keys", no_args_is_help=True)
 app.add_typer(cli_sync.app, name="sync", no_args_is_help=True)
+app.add_typer(cli_sightings.app, name="sightings", no_args_is_help=True)
 app.add_typer(cli_watch.breaker_app, name="breaker", no_args_is_help=True)
 app.add_typer(cli_watch.clock_app, name="clock", no_args_is_help=True)
 
@@ -177,7 +179,7 @@ def check_config(
 @config_app.command("default")
 def default_config() -> None:
     """Print a configuration file with every setting explained."""
-    sys.stdout.write(pages.default_toml())
+    sys.stdout.write(default_toml())
 
 
 def main() -> None:
