@@ -28,12 +28,12 @@ from eir.ops import (
     cli_sync,
     cli_watch,
     console,
-    pages,
 )
 from eir.ops.config import config_check, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.following import SYNCING
 from eir.ops.logs import start_logging
+from eir.ops.sample_config import default_toml
 
 _EXIT_INTERRUPTED = 130
 _USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
@@ -179,7 +179,7 @@ def check_config(
 @config_app.command("default")
 def default_config() -> None:
     """Print a configuration file with every setting explained."""
-    sys.stdout.write(pages.default_toml())
+    sys.stdout.write(default_toml())
 
 
 def main() -> None:

@@ -143,7 +143,6 @@ def _grpc_door(settings: GrpcSettings, checker: Checker, events: Events, *, engi
         plaintext_accepted=settings.plaintext_accepted,
         max_message_bytes=settings.max_message_bytes,
         max_checks_per_message=settings.max_checks_per_message,
-        max_calls=settings.max_calls,
         share_port=settings.share_port,
         drain_seconds=settings.drain_seconds,
     )
