@@ -21,10 +21,12 @@ from eir.ops import (
     cli_ask,
     cli_exempt,
     cli_feed,
+    cli_impact,
     cli_keys,
     cli_load,
     cli_order,
     cli_s13,
+    cli_sightings,
     cli_snapshot,
     cli_sync,
     cli_watch,
@@ -71,6 +73,7 @@ app.add_typer(cli_order.override_app, name="override", no_args_is_help=True)
 app.add_typer(cli_order.hold_app, name="hold", no_args_is_help=True)
 app.add_typer(cli_exempt.exempt_app, name="exempt", no_args_is_help=True)
 app.add_typer(cli_exempt.released_app, name="released", no_args_is_help=True)
+app.add_typer(cli_sightings.app, name="sightings", no_args_is_help=True)
 app.add_typer(cli_watch.breaker_app, name="breaker", no_args_is_help=True)
 app.add_typer(cli_watch.clock_app, name="clock", no_args_is_help=True)
 
@@ -81,6 +84,7 @@ app.command("explain")(cli_ask.explain)
 app.command("status")(cli_ask.status)
 app.command("reload")(cli_ask.reload)
 app.command("mode")(cli_order.mode)
+app.command("impact")(cli_impact.impact_of)
 app.command("diff")(cli_sync.diff)
 app.command("rollback")(cli_sync.rollback)
 

@@ -198,22 +198,29 @@ def _built(
     settings: Config, manifest: Path, bar: Bar, task: TaskID, reports: Path | None
 ) -> Iterator[LoadOutcome]:
     """The snapshot of the lists, in a folder that is gone at the end."""
+    path = depot_of(settings.node).new_path()
+    try:
+        yield built_aside(settings, manifest, path, bar, task, reports=reports)
+    finally:
+        shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def built_aside(
+    settings: Config, manifest: Path, path: Path, bar: Bar, task: TaskID, *, reports: Path | None
+) -> LoadOutcome:
+    """Build the snapshot of a manifest at ``path``, a new file. Raises Refused."""
     from eir.store.importers.scratch import Effort
     from eir.store.load import load as load_lists
 
-    path = depot_of(settings.node).new_path()
-    try:
-        yield load_lists(
-            manifest,
-            path,
-            settings.numbering,
-            teller(bar, task),
-            reports=reports or manifest.parent,
-            max_reject_share=settings.load.max_reject_share,
-            effort=Effort(settings.load.threads, settings.load.memory_mib),
-        )
-    finally:
-        shutil.rmtree(path.parent, ignore_errors=True)
+    return load_lists(
+        manifest,
+        path,
+        settings.numbering,
+        teller(bar, task),
+        reports=reports or manifest.parent,
+        max_reject_share=settings.load.max_reject_share,
+        effort=Effort(settings.load.threads, settings.load.memory_mib),
+    )
 
 
 def teller(bar: Bar, task: TaskID) -> Callable[[Progress], None]:
