@@ -237,11 +237,10 @@ def list_holds(
     if as_json:
         console.print_json([_hold_fields(row) for row in rows])
         return
-    table = console.table("hold", "covers", "until", "by", "at", "why")
-    for row in rows:
-        table.add_row(
-            hold_id(row), hold_text(row), _until(row.until), *_by(row.who, row.at, row.why)
-        )
+    table = console.table("", "hold", "covers", "until", "by", "at", "why")
+    for number, row in enumerate(rows, 1):
+        told = _until(row.until), *_by(row.who, row.at, row.why)
+        table.add_row(str(number), hold_id(row), hold_text(row), *told)
     console.out.print(table if rows else "no hold stands")
     tell_held(settings)
 
