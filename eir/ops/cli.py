@@ -23,6 +23,7 @@ from eir.ops import (
     cli_keys,
     cli_load,
     cli_s13,
+    cli_sightings,
     cli_snapshot,
     cli_sync,
     cli_watch,
@@ -65,6 +66,7 @@ app.add_typer(cli_s13.app, name="s13", no_args_is_help=True)
 app.add_typer(cli_feed.app, name="feed", no_args_is_help=True)
 app.add_typer(cli_keys.app, name="keys", no_args_is_help=True)
 app.add_typer(cli_sync.app, name="sync", no_args_is_help=True)
+app.add_typer(cli_sightings.app, name="sightings", no_args_is_help=True)
 app.add_typer(cli_watch.breaker_app, name="breaker", no_args_is_help=True)
 app.add_typer(cli_watch.clock_app, name="clock", no_args_is_help=True)
 
