@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,7 @@ def test_a_nursery_says_proven_only_after_the_golden_table_has_passed(monkeypatc
     ours, theirs = new_pair()
     ours.settimeout(10)
     send(ours, b"prove")
+    ours.shutdown(socket.SHUT_WR)
     with pytest.raises(RuntimeError, match="answers otherwise"):
         main(os.dup(theirs.fileno()), "error", json_logs=False)
     theirs.close()
