@@ -15,7 +15,7 @@ FUZZ_SECONDS ?= 600
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(STAMP) ## make a sample registry, serve it, ask it once a row (DEVICES=1000000)
+run: $(STAMP) ## a registry with its feed, a node that follows it, questions (DEVICES=1000000)
 	@exec $(BIN)/eir demo --devices $(DEVICES)
 
 test: $(STAMP) peers ## run the whole suite

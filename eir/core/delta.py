@@ -24,6 +24,7 @@ from eir.core.generation import (
     Overlay,
     Section,
     SectionSpec,
+    among,
     empty_content,
     spec_of,
     table_of,
@@ -221,7 +222,7 @@ def _overlay_with(
     """The overlay with the complete new ``rows`` of the keys ``touched``, and all ``ranges``."""
     if before is not None:
         kept = _stacked(spec, before.rows.rows())
-        rows = _joined_rows("overlay", kept[~_among(kept[:, 0], touched)], rows)
+        rows = _joined_rows("overlay", kept[~among(kept[:, 0], touched)], rows)
         touched = _united(before.touched.keys(), touched)
     table = table_of(spec, rows)
     if isinstance(table, imeiset.ImeiSet):
@@ -298,13 +299,6 @@ def _distinct(keys: U64) -> U64:
     fresh = np.ones(len(keys), np.bool_)
     fresh[1:] = keys[1:] != keys[:-1]
     return keys[fresh].reshape(-1, 1)
-
-
-def _among(keys: U64, sorted_keys: U64) -> NDArray[np.bool_]:
-    if len(sorted_keys) == 0:
-        return np.zeros(len(keys), np.bool_)
-    places = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
-    return np.equal(sorted_keys[places], keys)
 
 
 def _stacked(spec: SectionSpec, pieces: Iterable[U64]) -> U64:

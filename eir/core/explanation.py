@@ -37,7 +37,8 @@ class Explanation:
     """A verdict for one query, and everything that led to it. Times are Unix seconds UTC.
 
     ``number``: the MSISDN after mapping, 0 = none known. ``deadline``: of the grey entry, -1 =
-    none. ``changed_by``: "shadow" or "hold" where ``status`` differs from ``decided``, else "".
+    none. ``changed_by``: "shadow", "hold" or (of a node) "breaker" where ``status`` differs from
+    ``decided``, else "".
     """
 
     imei: int

@@ -205,13 +205,25 @@ def _no_rows(table: Table) -> NDArray[np.uint64]:
     return np.empty((0, words), np.uint64)
 
 
+def among(keys: NDArray[np.uint64], sorted_keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of ascending keys stand in the other ascending ones."""
+    if len(keys) == 0:
+        return np.zeros(0, np.bool_)
+    first, end = np.searchsorted(sorted_keys, keys[[0, -1]], side="left")
+    near = sorted_keys[first : end + 1]
+    if len(near) == 0:
+        return np.zeros(len(keys), np.bool_)
+    places = np.minimum(np.searchsorted(near, keys), len(near) - 1)
+    return np.equal(near[places], keys)
+
+
 def _overlaid(base: Table, overlay: Overlay) -> Iterator[NDArray[np.uint64]]:
     touched = overlay.touched.keys()
     fresh = np.concatenate([_no_rows(base), *overlay.rows.rows()])
     at = 0
     for chunk in base.rows():
         until = int(np.searchsorted(fresh[:, 0], chunk[-1, 0], side="right"))
-        kept = chunk[~np.isin(chunk[:, 0], touched)]
+        kept = chunk[~among(chunk[:, 0], touched)]
         if until > at:
             together = np.concatenate([kept, fresh[at:until]])
             kept = together[np.lexsort(together.T[::-1])]

@@ -10,7 +10,7 @@ two words hold a value that does not fit, low half first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -89,21 +89,29 @@ def build(rows: Iterable[tuple[U64, U64]], spool: IO[bytes]) -> PairTable:
         sizes.append(len(keys))
         spool.write(np.ascontiguousarray(keys).tobytes())
         spool.write(np.ascontiguousarray(values).tobytes())
-        for window, count in zip(
-            *np.unique(values >> np.uint64(_WINDOW_BITS), return_counts=True), strict=True
-        ):
-            windows[int(window)] = windows.get(int(window), 0) + int(count)
+        _count_windows(values, windows)
     spool.seek(0)
     return _encode((_read_batch(spool, size) for size in sizes), _densest(windows))
+
+
+def rebuilt(rows: Callable[[], Iterable[tuple[U64, U64]]]) -> PairTable:
+    """The table of batches as ``build`` takes them, which can be read twice: nothing is spooled."""
+    windows: dict[int, int] = {}
+    order = RowOrder()
+    for keys, values in rows():
+        if len(keys):
+            order.check(keys, values)
+            _count_windows(values, windows)
+    return _encode(rows(), _densest(windows))
 
 
 def of_rows(keys: U64, values: U64) -> PairTable:
     """The table of few rows, sorted by both and unique. Raises ValueError where they are not."""
     if len(keys):
         RowOrder().check(keys, values)
-    windows, counts = np.unique(values >> np.uint64(_WINDOW_BITS), return_counts=True)
-    found = {int(window): int(count) for window, count in zip(windows, counts, strict=True)}
-    return _encode([(keys, values)], _densest(found))
+    windows: dict[int, int] = {}
+    _count_windows(values, windows)
+    return _encode([(keys, values)], _densest(windows))
 
 
 class RowOrder:
@@ -149,6 +157,13 @@ def whole_keys(batches: Iterable[tuple[NDArray[Any], ...]]) -> Iterator[tuple[ND
 def _read_batch(spool: IO[bytes], size: int) -> tuple[U64, U64]:
     keys = np.frombuffer(spool.read(size * 8), np.uint64)
     return keys, np.frombuffer(spool.read(size * 8), np.uint64)
+
+
+def _count_windows(values: U64, windows: dict[int, int]) -> None:
+    """Add to ``windows`` how many of the values lie in each of 2^30."""
+    found, counts = np.unique(values >> np.uint64(_WINDOW_BITS), return_counts=True)
+    for window, count in zip(found, counts, strict=True):
+        windows[int(window)] = windows.get(int(window), 0) + int(count)
 
 
 def _densest(windows: dict[int, int]) -> int:

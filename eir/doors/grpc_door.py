@@ -15,6 +15,7 @@ Never signals, never reads configuration, never loads anything: ops does.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,8 +30,10 @@ from eir import limits
 from eir.doors import eligibility_codec as codec
 from eir.doors.grpc_health import Health
 from eir.doors.rpc_border import Context, answered
+from eir.doors.rpc_counts import RpcCounts
 from eir.doors.rpc_listen import Listener, TlsCredentials, new_server, serve, tls_of
 from eir.serve.checker import Answer
+from eir.serve.events import Events
 
 SERVICE: Final = "eir.v1.Eligibility"
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
@@ -76,10 +79,13 @@ class GrpcSettings:
 class GrpcDoor:
     """One listening server. start, stop and reload are called on the loop that it serves on."""
 
-    def __init__(self, settings: GrpcSettings, checker: Checks) -> None:
-        """Nothing listens yet."""
+    def __init__(
+        self, settings: GrpcSettings, checker: Checks, events: Events | None = None
+    ) -> None:
+        """Nothing listens yet. ``events``: where calls are counted by peer."""
         self._settings = settings
         self._checker = checker
+        self._counts = RpcCounts(events, by_certificate=settings.client_ca is not None)
         self._streams = 0
         self._messages = 0
         self._waiting: set[asyncio.Task[object]] = set()
@@ -167,22 +173,28 @@ class GrpcDoor:
         )
 
     async def _check(self, message: bytes, context: Context) -> bytes:
-        return await answered(context, partial(self._answer_check, message))
+        return await self._answered(self._answer_check, message, context)
 
     async def _check_batch(self, message: bytes, context: Context) -> bytes:
-        return await answered(context, partial(self._answer_batch, message))
+        return await self._answered(self._answer_batch, message, context)
+
+    async def _answered(
+        self, answer: Callable[[bytes, str], bytes], message: bytes, context: Context
+    ) -> bytes:
+        peer = self._counts.peer_of(context)
+        failed = partial(self._counts.failed, peer)
+        return await answered(context, partial(answer, message, peer), failed)
 
     async def _check_stream(self, _messages: object, context: Context) -> None:
         if self._streams >= self._settings.max_streams:
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"streams-exhausted: {self._settings.max_streams} streams are open on this node",
-            )
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+            self._counts.failed(self._counts.peer_of(context), code)
+            words = f"{self._settings.max_streams} streams are open on this node"
+            await context.abort(code, f"streams-exhausted: {words}")
         self._streams += 1
         try:
             while (message := await self._next_message(context)) is not None:
-                reply = await answered(context, partial(self._answer_stream, message))
-                await context.write(reply)
+                await context.write(await self._answered(self._answer_stream, message, context))
         finally:
             self._streams -= 1
 
@@ -205,17 +217,19 @@ class GrpcDoor:
                 self._waiting.discard(task)
         return await context.abort(grpc.StatusCode.UNAVAILABLE, "draining: ask another node")
 
-    def _answer_check(self, message: bytes) -> bytes:
-        return codec.write_check(self._decide(codec.read_check(message)))
+    def _answer_check(self, message: bytes, peer: str) -> bytes:
+        return codec.write_check(self._decide(codec.read_check(message), peer))
 
-    def _answer_batch(self, message: bytes) -> bytes:
+    def _answer_batch(self, message: bytes, peer: str) -> bytes:
         asked = codec.read_batch(message, max_checks=self._settings.max_checks_per_message)
-        return codec.write_batch(self._decide(asked))
+        return codec.write_batch(self._decide(asked, peer))
 
-    def _answer_stream(self, message: bytes) -> bytes:
+    def _answer_stream(self, message: bytes, peer: str) -> bytes:
         tag, asked = codec.read_stream(message, max_checks=self._settings.max_checks_per_message)
-        return codec.write_stream(tag, self._decide(asked))
+        return codec.write_stream(tag, self._decide(asked, peer))
 
-    def _decide(self, asked: codec.Questions) -> Answer:
+    def _decide(self, asked: codec.Questions, peer: str) -> Answer:
         self._messages += 1
-        return self._checker.check(asked.imei, asked.msisdn, asked.imsi)
+        answer = self._checker.check(asked.imei, asked.msisdn, asked.imsi)
+        self._counts.answered(peer, answer.status)
+        return answer

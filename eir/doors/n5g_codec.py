@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, Literal, NamedTuple
@@ -70,11 +70,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole response, encoded."""
+    """A whole response, encoded; ``counted``: the event, and what it was, that it is counted as."""
 
     status: int
     headers: Headers
     body: bytes
+    counted: tuple[str, str]
 
 
 NO_SUCH_URI: Final = Problem(
@@ -231,7 +232,8 @@ def problem_reply(problem: Problem) -> Reply:
     if problem.invalid:
         body["invalidParams"] = [{"param": p, "reason": r} for p, r in problem.invalid]
     headers = (("content-type", PROBLEM_JSON), _NO_STORE, *problem.headers)
-    return Reply(problem.status.value, headers, json.dumps(body, separators=(",", ":")).encode())
+    octets = json.dumps(body, separators=(",", ":")).encode()
+    return Reply(problem.status.value, headers, octets, ("fault", str(problem.status.value)))
 
 
 _NO_STORE: Final = ("cache-control", "no-store")
@@ -246,10 +248,15 @@ def verdict_replies(unknown: UnknownAnswer) -> tuple[Reply, ...]:
     replies = [problem_reply(OUR_FAULT)] * (max(Status) + 1)
     for status in (Status.WHITELISTED, Status.GREYLISTED, Status.BLACKLISTED):
         body = json.dumps({"status": status.name}, separators=(",", ":")).encode()
-        replies[status] = Reply(HTTPStatus.OK.value, (("content-type", JSON), _NO_STORE), body)
-    not_found = problem_reply(UNKNOWN_EQUIPMENT)
+        headers = (("content-type", JSON), _NO_STORE)
+        replies[status] = Reply(HTTPStatus.OK.value, headers, body, _answered(status))
+    not_found = replace(problem_reply(UNKNOWN_EQUIPMENT), counted=_answered(Status.UNKNOWN))
     replies[Status.UNKNOWN] = not_found if unknown == "not-found" else replies[Status[unknown]]
     return tuple(replies)
+
+
+def _answered(status: Status) -> tuple[str, str]:
+    return "answer", status.name.lower()
 
 
 def accepts_json(accept: Iterable[str]) -> bool:

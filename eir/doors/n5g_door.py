@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -29,7 +29,7 @@ from eir.doors import n5g_codec as codec
 from eir.doors.n5g_settings import N5gSettings, TlsSettings
 from eir.doors.n5g_token import TokenGate
 from eir.errors import Unavailable
-from eir.serve.events import Events, Key
+from eir.serve.events import Events, Peers, host_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +37,6 @@ _PING_MS: Final = 30_000
 _PING_TIMEOUT_S: Final = 20
 _HEADER_READ_MS: Final = 10_000
 _POLL_S: Final = 0.01
-_EVENTS: Final[Mapping[int, Key]] = {
-    status: ("n5g", "answer", str(status), "") for status in range(100, 600)
-}
 _QUIET: Final = {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
 """Keeps granian from replacing the process's log handlers with its own."""
 
@@ -76,8 +73,9 @@ class _Headers(Protocol):
 
 
 class Request(Protocol):
-    """What we read of an RSGI scope."""
+    """What we read of an RSGI scope. ``client`` is the peer's address."""
 
+    client: str
     method: str
     path: str
     query_string: str
@@ -121,7 +119,8 @@ _NEXT_TURN: Final = _NextTurn()
 class N5gDoor:
     """One listening door. ``start`` returns when it listens, ``stop`` when it no longer does.
 
-    ``events`` counts responses by HTTP status.
+    ``events`` counts by peer: "answer" by status, "fault" by HTTP status. A peer is the subject of
+    its token (the consumer's instance id), else the host that it calls from.
     """
 
     def __init__(
@@ -147,6 +146,7 @@ class N5gDoor:
         self._server: Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self.events = events or Events()
+        self._peers = Peers()
         self.port = settings.port
 
     @property
@@ -204,7 +204,7 @@ class N5gDoor:
         except Exception:
             logger.exception("a request was not answered as it should be")
             reply = codec.problem_reply(codec.OUR_FAULT)
-        self.events.add(_EVENTS[reply.status])
+        self.events.add(("n5g", *reply.counted, self._peer(scope)))
         if method == "HEAD":
             proto.response_empty(reply.status, reply.headers)
         else:
@@ -223,6 +223,14 @@ class N5gDoor:
             if len(lines) != 1 or not self._gate.remembered(lines[0]):
                 return None
         return _read(scope)
+
+    def _peer(self, scope: Request) -> str:
+        """The name that a peer is counted under."""
+        if self._gate is not None:
+            lines = scope.headers.get_all("authorization")
+            if len(lines) == 1 and (subject := self._gate.subject(lines[0])):
+                return self._peers.named(subject)
+        return self._peers.named(host_of(scope.client))
 
     async def _unauthorised(self, scope: Request) -> codec.Reply | None:
         """The refusal of a request by its Authorization lines (more than one is none)."""
@@ -276,7 +284,8 @@ class N5gDoor:
 def openapi_text() -> codec.Reply:
     """Our OpenAPI document, as served at ``OPENAPI_PATH``."""
     body = (resources.files("eir.doors") / "n5g_openapi.yaml").read_bytes()
-    return codec.Reply(200, (("content-type", "application/yaml"),), body)
+    headers = (("content-type", "application/yaml"),)
+    return codec.Reply(200, headers, body, ("document", "openapi"))
 
 
 def _read(scope: Request) -> codec.Question | codec.Reply:

@@ -59,7 +59,7 @@ class TokenGate:
         self._keys: tuple[PublicKey, ...] = ()
         self._tried_at = self._good_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
-        self._passed: dict[str, float] = {}
+        self._passed: dict[str, tuple[float, str]] = {}
         audiences = [*settings.audiences, *([instance_id] if instance_id else [])]
         self._claims = JWTClaimsRegistry(
             now=lambda: int(self._now()),
@@ -110,8 +110,13 @@ class TokenGate:
 
     def remembered(self, authorization: str | None) -> bool:
         """Whether this very header passed before and still would."""
-        until = self._passed.get(authorization) if authorization else None
-        return until is not None and self._now() < until and not self._due()
+        passed = self._passed.get(authorization) if authorization else None
+        return passed is not None and self._now() < passed[0] and not self._due()
+
+    def subject(self, authorization: str) -> str:
+        """Whose token this is that passed: ``sub``, a consumer's instance id; empty if unsaid."""
+        _, subject = self._passed.get(authorization, (0.0, ""))
+        return subject
 
     async def refusal(self, authorization: str | None) -> Problem | None:
         """Why this Authorization header may not pass; None if it may.
@@ -146,7 +151,8 @@ class TokenGate:
             return invalid_token(_said(error))
         if SERVICE not in str(claims["scope"]).split():
             return _WRONG_SCOPE
-        self._remember(authorization, float(claims["exp"]) + self._settings.leeway_s)
+        until = float(claims["exp"]) + self._settings.leeway_s
+        self._remember(authorization, until, str(claims.get("sub", "")))
         return None
 
     async def _await_keys(self) -> None:
@@ -167,10 +173,10 @@ class TokenGate:
             if isinstance(key, wanted) and (kid is None or key.kid is None or key.kid == kid)
         )
 
-    def _remember(self, authorization: str, until: float) -> None:
+    def _remember(self, authorization: str, until: float, subject: str) -> None:
         while len(self._passed) >= limits.MAX_CACHED_TOKENS:
             del self._passed[next(iter(self._passed))]
-        self._passed[authorization] = until
+        self._passed[authorization] = until, subject
 
 
 def public_keys(raw: bytes) -> tuple[PublicKey, ...]:

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import grpc
 from pygrpc_native import EVENT_CALL, EVENT_CANCEL, NativeGrpcFront
@@ -31,8 +31,10 @@ from eir.doors import eligibility_codec as codec
 from eir.doors.check_reader import read_checks
 from eir.doors.check_replies import CheckReplies
 from eir.doors.rpc_border import status_of
+from eir.doors.rpc_counts import RpcCounts
 from eir.doors.rpc_listen import Listener, bind
 from eir.serve.checker import Answer
+from eir.serve.events import Events, host_of
 
 CHECK: Final = 0
 METHODS: Final = (("/eir.v1.Eligibility/Check", False), ("/eir.v1.Eligibility/CheckBatch", False))
@@ -40,9 +42,10 @@ _TOGETHER_CALLS: Final = 256
 _MAX_SHED_TAKES: Final = 16
 _QUIET_SECONDS: Final = 0.05
 
-Event = tuple[int, int, int, bytes | None, bytes | str | None]
-Call = tuple[int, bytes]
-"""A call's id and its message."""
+Event = tuple[int, int, int, bytes | None, str]
+"""Kind, the call's number, its method, its message, and the caller's address."""
+Call = tuple[int, int, int, bytes, str]
+"""An event that is a call: kept as it came, since there is one for every check."""
 
 
 class Checks(Protocol):
@@ -86,11 +89,19 @@ class NativeDoor:
     """One listening server. start and stop are called on one event loop, which stays free."""
 
     def __init__(
-        self, settings: NativeSettings, checker: Checks, behind: Callable[[str], Behind]
+        self,
+        settings: NativeSettings,
+        checker: Checks,
+        behind: Callable[[str], Behind],
+        events: Events | None = None,
     ) -> None:
-        """Nothing listens yet. ``behind`` makes the door that listens on the address given."""
+        """Nothing listens yet. ``behind`` makes the door that listens on the address given.
+
+        ``events``: where calls are counted by peer.
+        """
         self._settings = settings
         self._checker = checker
+        self._counts = RpcCounts(events)
         self._make_behind = behind
         self._desks: list[_Desk] = []
         self._listeners: tuple[Listener, ...] = ()
@@ -162,7 +173,7 @@ class NativeDoor:
             reuse_port=settings.share_port,
         )
         front.set_fallback(f"{self._folder}/s")
-        self._desks.append(_Desk(front, settings, self._decide))
+        self._desks.append(_Desk(front, settings, self._decide, self._counts))
         return front.bound_port
 
     def _decide(self, asked: codec.Questions) -> Answer:
@@ -184,10 +195,12 @@ class _Desk:
         front: NativeGrpcFront,
         settings: NativeSettings,
         decide: Callable[[codec.Questions], Answer],
+        counts: RpcCounts,
     ) -> None:
         self._front = front
         self._settings = settings
         self._decide = decide
+        self._counts = counts
         self._replies = CheckReplies()
         self._thread = threading.Thread(target=self._serve, name="native-door", daemon=True)
         self.takes = 0
@@ -206,7 +219,7 @@ class _Desk:
 
     def _serve(self) -> None:
         most = self._settings.max_calls
-        while (events := self._front.recv_batch(most)) is not None:
+        while (events := self._taken(most)) is not None:
             self.idle = False
             self.takes += 1
             if len(events) == most:
@@ -216,79 +229,92 @@ class _Desk:
                 self._answer(calls[begin : begin + _TOGETHER_CALLS])
             self.idle = True
 
+    def _taken(self, most: int, timeout_ms: int | None = None) -> list[Event] | None:
+        return cast("list[Event] | None", self._front.recv_batch(most, timeout_ms))
+
     def _shed_what_is_behind(self, most: int) -> None:
         """Refuse what waits behind a full take; a flood can't keep us at it for ever."""
         for _ in range(_MAX_SHED_TAKES):
-            late = self._front.recv_batch(most, 0) or []
-            for kind, call, *_rest in late:
+            late = self._taken(most, 0) or []
+            for kind, number, _, _, peer in late:
                 if kind == EVENT_CALL:
-                    self._shed(call)
+                    self._shed(number, peer)
             if len(late) < most:
                 return
 
-    def _shed(self, call: int) -> None:
+    def _shed(self, number: int, peer: str) -> None:
         words = f"calls-exhausted: {self._settings.max_calls} calls wait on this node"
-        self._fail(call, grpc.StatusCode.RESOURCE_EXHAUSTED, words)
+        self._fail(number, peer, grpc.StatusCode.RESOURCE_EXHAUSTED, words)
 
-    def _waiting(self, events: Sequence[Event]) -> list[tuple[int, int, bytes]]:
-        """(method, call, message) of the calls to answer, in order.
+    def _waiting(self, events: Sequence[Event]) -> list[Call]:
+        """The calls to answer, in order.
 
         Not those whose callers have gone, nor what would be more bytes than may wait.
         """
-        gone = {call for kind, call, *_rest in events if kind == EVENT_CANCEL}
+        gone = {number for kind, number, *_ in events if kind == EVENT_CANCEL}
         kept, held = [], 0
-        for _kind, call, method, message, _peer in events:
-            if message is None or call in gone:
+        for event in events:
+            _, number, _, message, peer = event
+            if message is None or number in gone:
                 continue
             held += len(message)
             if len(message) > self._settings.max_message_bytes:
                 words = f"{len(message)} vs. {self._settings.max_message_bytes}"
                 self._fail(
-                    call,
+                    number,
+                    peer,
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                     f"SERVER: Received message larger than max ({words})",
                 )
             elif held > limits.MAX_WAITING_BYTES:
-                self._shed(call)
+                self._shed(number, peer)
             else:
-                kept.append((method, call, message))
+                kept.append(cast(Call, event))
         return kept
 
-    def _answer(self, calls: Sequence[tuple[int, int, bytes]]) -> None:
-        checks = [(call, message) for method, call, message in calls if method == CHECK]
+    def _answer(self, calls: Sequence[Call]) -> None:
+        checks = [call for call in calls if call[2] == CHECK]
         if checks:
             self._answer_checks(checks)
-        for method, call, message in calls:
+        for _, number, method, message, peer in calls:
             if method != CHECK:
-                self._answer_batch(call, message)
+                self._answer_batch(number, message, peer)
 
     def _answer_checks(self, calls: Sequence[Call]) -> None:
         """All of them by one question to the checker."""
         try:
-            gathered = read_checks([message for _, message in calls])
+            gathered = read_checks([call[3] for call in calls])
             for place, refusal in gathered.refused.items():
-                self._fail(calls[place][0], *status_of(refusal))
-            asking = [
-                call for place, (call, _) in enumerate(calls) if place not in gathered.refused
-            ]
-            replies = self._replies.write(self._decide(gathered.asked)) if asking else []
+                _, number, _, _, peer = calls[place]
+                self._fail(number, peer, *status_of(refusal))
+            asking = calls
+            if gathered.refused:
+                asking = [c for place, c in enumerate(calls) if place not in gathered.refused]
+            if not asking:
+                return
+            answer = self._decide(gathered.asked)
+            replies = self._replies.write(answer)
         except Exception as failure:
             status = status_of(failure)
-            for call, _ in calls:
-                self._fail(call, *status)
+            for _, number, _, _, peer in calls:
+                self._fail(number, peer, *status)
             return
+        self._counts.answered_each([call[4] for call in asking], answer.status)
         respond = self._front.respond
         for call, reply in zip(asking, replies, strict=True):
-            respond(call, reply)
+            respond(call[1], reply)
 
-    def _answer_batch(self, call: int, message: bytes) -> None:
+    def _answer_batch(self, number: int, message: bytes, peer: str) -> None:
         try:
             asked = codec.read_batch(message, max_checks=self._settings.max_checks_per_message)
-            reply = codec.write_batch(self._decide(asked))
+            answer = self._decide(asked)
+            reply = codec.write_batch(answer)
         except Exception as failure:
-            self._fail(call, *status_of(failure))
+            self._fail(number, peer, *status_of(failure))
             return
-        self._front.respond(call, reply)
+        self._counts.answered(host_of(peer), answer.status)
+        self._front.respond(number, reply)
 
-    def _fail(self, call: int, code: grpc.StatusCode, words: str) -> None:
-        self._front.fail(call, code.value[0], words)
+    def _fail(self, number: int, peer: str, code: grpc.StatusCode, words: str) -> None:
+        if self._front.fail(number, code.value[0], words):
+            self._counts.failed(host_of(peer), code)

@@ -15,17 +15,25 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 _log = logging.getLogger(__name__)
 
 
-async def answered(context: Context, answer: Callable[[], bytes]) -> bytes:
+async def answered(
+    context: Context,
+    answer: Callable[[], bytes],
+    failed: Callable[[grpc.StatusCode], None] = lambda _: None,
+) -> bytes:
     """The answer.
 
-    Or the call ends, with DEADLINE_EXCEEDED undecided, else with ``status_of`` what failed.
+    Or the call ends, with DEADLINE_EXCEEDED undecided, else with ``status_of`` what failed;
+    ``failed`` is told.
     """
     if context.time_remaining() == 0:
-        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed while waiting")
-    try:
-        return answer()
-    except Exception as failure:
-        code, words = status_of(failure)
+        code = grpc.StatusCode.DEADLINE_EXCEEDED
+        words = "the deadline passed while waiting"
+    else:
+        try:
+            return answer()
+        except Exception as failure:
+            code, words = status_of(failure)
+    failed(code)
     return await context.abort(code, words)
 
 

@@ -112,3 +112,8 @@ class BucketSite:
         check_immutable(name)
         with translated(name):
             obstore.delete(self._store, name)
+
+    def clear(self, *, before: int) -> None:
+        """See Site. Nothing half-written stands in a bucket; uploads that were begun in parts and
+        never ended are the bucket's own to expire.
+        """

@@ -146,6 +146,22 @@ class SnapshotWriter:
         return SnapshotFacts(path, size, sha256, str(digest), counts)
 
 
+def write_generation(path: Path, head: SnapshotHead, generation: Generation) -> SnapshotFacts:
+    """Write what a generation comes to, overlays and all, as ``SnapshotWriter.write`` does.
+
+    Raises Corrupt where the content that was read is not the one that its digest names.
+    """
+    writer = SnapshotWriter(head)
+    for name, section in generation.sections.items():
+        if name != BLACK_UNION:
+            writer.add(section)
+    facts = writer.write(path)
+    if facts.digest != generation.digest:
+        detail = f"what was written has {facts.digest}, not {generation.digest}"
+        raise Corrupt("digest", detail, where=str(path))
+    return facts
+
+
 def open_snapshot(path: Path, *, trusted: bool = False) -> Generation:
     """Map a snapshot file and verify all of it. Raises Corrupt, naming file and section.
 

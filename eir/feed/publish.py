@@ -25,7 +25,7 @@ from eir import limits
 from eir.core.delta import Delta, between
 from eir.core.generation import BLACK, BLACK_UNION, Generation, Section, empty_content, reason_ids
 from eir.errors import Conflict, Corrupt, Refused
-from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
+from eir.feed.codec import SnapshotHead, open_snapshot, write_generation
 from eir.feed.delta_file import DeltaHead, FileFacts, advance, read_delta, write_delta
 from eir.feed.envelope import PublicKey, SecretKey
 from eir.feed.head import HEAD_NAME, KEYS_NAME, FeedFile, Head, Serial, open_head, seal_head
@@ -170,7 +170,8 @@ class Publisher:
     def sweep(self, head: Head, *, now: int) -> list[str]:
         """Remove files that left the head long enough ago; their names.
 
-        When each left is remembered in the publisher's folder; forgotten, it leaves now.
+        When each left is remembered in the publisher's folder; forgotten, it leaves now. What
+        killed publishers left half-written goes too.
         """
         named = {head.snapshot.name, *(delta.name for delta in head.deltas)}
         known = self._retired()
@@ -187,6 +188,7 @@ class Publisher:
             else:
                 retired[each.name] = left_at
         self._remember(retired)
+        self.site.clear(before=now - self.habits.snapshot_stay_s)
         for path in self.folder.glob("[ds]*-*-*"):
             if self.site.near or path.name not in named:
                 path.unlink(missing_ok=True)
@@ -297,13 +299,7 @@ class Publisher:
         self, identity: SnapshotHead, content: Generation
     ) -> tuple[_Made, tuple[tuple[str, int], ...]]:
         serial = Serial(identity.serial)
-        writer = SnapshotWriter(identity)
-        for name, section in content.sections.items():
-            if name != BLACK_UNION:
-                writer.add(section)
-        written = writer.write(self.folder / file_name("snapshot", serial))
-        if written.digest != content.digest:
-            raise Corrupt("digest", "the lists changed while they were written")
+        written = write_generation(self.folder / file_name("snapshot", serial), identity, content)
         facts = FileFacts(written.path, written.size, written.sha256)
         counts = tuple(sorted((n, c) for n, c in written.counts.items() if n != BLACK_UNION))
         return _Made(written.path, _feed_file(serial, facts, written.digest)), counts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -68,8 +67,7 @@ def without_overlay(section: Section) -> Section:
     if kind == generation.LIST:
         content = imeiset.build((rows[:, 0] for rows in section.rows()), section.ranges)
     elif kind == generation.PAIRS:
-        with tempfile.TemporaryFile() as spool:
-            content = pairtable.build(((r[:, 0], r[:, 1]) for r in section.rows()), spool)
+        content = pairtable.rebuilt(lambda: ((r[:, 0], r[:, 1]) for r in section.rows()))
     else:
         columns = ((r[:, 0], r[:, 1], r[:, 2].astype(np.int64)) for r in section.rows())
         content = deadlines.build(columns)

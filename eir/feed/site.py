@@ -7,9 +7,11 @@ everything is durable before the head names it. Never looks into what it writes.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -25,6 +27,8 @@ from eir.feed.head import HEAD_NAME, KEYS_NAME, FeedFile, Serial, is_file_name
 _UNPREDICTABLE_BYTES: Final = 16
 _CAPS: Final = {HEAD_NAME: limits.MAX_HEAD_BYTES, KEYS_NAME: limits.MAX_KEYS_BYTES}
 _LOCK: Final = ".publish.lock"
+_SCRATCH: Final = re.compile(r"\..+\.[0-9a-f]{16}")
+"""What a file is called in a folder until it is whole; ``FolderSite`` alone makes such names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,11 @@ class Site(Protocol):
 
     def remove(self, name: str) -> None:
         """Take an immutable file away; no matter if it is gone."""
+
+    def clear(self, *, before: int) -> None:
+        """Take away what publishers that were killed left half-written, last touched before then
+        (Unix seconds); whatever is younger may still be in the making.
+        """
 
 
 def file_name(kind: Literal["snapshot", "delta"], serial: Serial) -> str:
@@ -158,6 +167,8 @@ class FolderSite:
                     target.write(raw)
                     target.flush()
                     os.fchmod(target.fileno(), 0o644)
+                    if standing:
+                        self._make_later(target.fileno(), name)
                     os.fsync(target.fileno())
                 scratch.replace(self._folder / name)
             finally:
@@ -175,18 +186,30 @@ class FolderSite:
 
     def standing(self) -> list[Standing]:
         """See Site."""
+        found = []
         with os.scandir(self._folder) as entries:
-            found = [
-                Standing(entry.name, entry.stat().st_size, int(entry.stat().st_mtime))
-                for entry in entries
-                if is_file_name(entry.name) and entry.is_file(follow_symlinks=False)
-            ]
+            for entry in entries:
+                if not is_file_name(entry.name) or not entry.is_file(follow_symlinks=False):
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # another publisher took it away
+                    facts = entry.stat()
+                    found.append(Standing(entry.name, facts.st_size, int(facts.st_mtime)))
         return sorted(found, key=lambda each: each.name)
 
     def remove(self, name: str) -> None:
         """See Site."""
         check_immutable(name)
         (self._folder / name).unlink(missing_ok=True)
+
+    def clear(self, *, before: int) -> None:
+        """See Site."""
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                if not _SCRATCH.fullmatch(entry.name):
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # it has just become whole
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        os.unlink(entry)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -196,6 +219,14 @@ class FolderSite:
             yield
         finally:
             os.close(fd)
+
+    def _make_later(self, fd: int, name: str) -> None:
+        """Give the file a later second than the one that it replaces: many a web server's ETag is
+        length and second, and one who asks by it must not miss this one.
+        """
+        was, now = (self._folder / name).stat().st_mtime, os.fstat(fd).st_mtime
+        if int(now) <= int(was):
+            os.utime(fd, (int(was) + 1, int(was) + 1))
 
     def _sync_folder(self) -> None:
         fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)

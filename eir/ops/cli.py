@@ -23,6 +23,7 @@ from eir.ops import (
     cli_s13,
     cli_snapshot,
     cli_sync,
+    cli_watch,
     console,
     pages,
 )
@@ -61,6 +62,8 @@ app.add_typer(cli_s13.app, name="s13", no_args_is_help=True)
 app.add_typer(cli_feed.app, name="feed", no_args_is_help=True)
 app.add_typer(cli_keys.app, name="keys", no_args_is_help=True)
 app.add_typer(cli_sync.app, name="sync", no_args_is_help=True)
+app.add_typer(cli_watch.breaker_app, name="breaker", no_args_is_help=True)
+app.add_typer(cli_watch.clock_app, name="clock", no_args_is_help=True)
 
 app.command("load")(cli_load.load)
 app.command("sample")(cli_load.sample)
@@ -120,10 +123,11 @@ def demo(
     ),
     once: Annotated[bool, typer.Option("--once", help="Stop after the questions.")] = False,
 ) -> None:
-    """See it work: a sample registry, a node, a question a row.
+    """See it work: a registry with its feed, a node, a question a row.
 
-    Makes a sample registry, loads it, serves it, asks one question for each row of the decision
-    table, and goes on serving until Ctrl-C. What it made is kept for the next time.
+    Makes a sample registry, publishes it as a feed, has a node follow it, asks one question for
+    each row of the decision table, shows answers changing as deltas arrive, and goes on until
+    Ctrl-C. What it made is kept for the next time.
 
     \b
     Examples:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from eir.core.policy import Status
 from eir.core.subscriber import ImsiCode, imsi_from_typed, imsi_text, msisdn_from_typed
 from eir.errors import Refused
 from eir.ops import console
+from eir.ops.chronicle import utc as utc
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.wire.v1 import admin_pb2, eligibility_pb2
@@ -253,11 +253,6 @@ def _print_status(reply: admin_pb2.StatusReply) -> None:
     console.out.print(_workers_table(reply.workers))
     for alarm in reply.alarms:
         console.out.print(f"ALARM {alarm}", markup=False)
-
-
-def utc(seconds: int) -> str:
-    """Unix seconds as a person reads them."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _typed(settings: Config, imei: str, msisdn: str, imsi: str) -> tuple[str, str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -161,16 +160,17 @@ def publish(
     every node stale. Exit code 1: another publisher was first; run it again.
     """
     held = read_desk(desk)
-    publisher = held.publisher(Habits(snapshot_every=snapshot_every))
     how = {"new_session": new_session, "allow_missing": allow_missing}
-    with console.progress_bar("reading what is published", hidden=as_json) as (bar, task):
+    with (
+        held.at_work(Habits(snapshot_every=snapshot_every)) as publisher,
+        console.progress_bar("reading what is published", hidden=as_json) as (bar, task),
+    ):
         if manifest is None:
             done = publisher.re_sign([held.root], now=int(time.time()))
         else:
-            settings = load_config(config)
             edition = publisher.look([held.root], now=int(time.time()))
-            with tempfile.TemporaryDirectory(dir=held.folder, prefix="load-") as folder:
-                content = _loaded(manifest, Path(folder), settings, bar, task)
+            with held.loading() as folder:
+                content = content_of_lists(manifest, folder, load_config(config), bar, task)
                 bar.update(task, description="comparing and writing", note="", total=None)
                 done = publisher.publish(content, edition, now=int(time.time()), **how)
         bar.update(task, description="removing what left the head long ago")
@@ -273,7 +273,10 @@ def _put_keys(site: Site, raw: bytes, root: PublicKey) -> None:
     site.swap(KEYS_NAME, raw, was=found.tag if found else None)
 
 
-def _loaded(manifest: Path, folder: Path, settings: Config, bar: Bar, task: TaskID) -> Generation:
+def content_of_lists(
+    manifest: Path, folder: Path, settings: Config, bar: Bar, task: TaskID
+) -> Generation:
+    """What a manifest's lists come to, in a file in ``folder``. Raises Refused as `eir load`."""
     from eir.store.importers.scratch import Effort
     from eir.store.load import load as load_lists
 

@@ -19,9 +19,8 @@ from eir.errors import Refused, Unavailable
 from eir.ops import console
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
-from eir.ops.keeping import FeedKeeping
+from eir.ops.keeping import FeedKeeping, depot_of
 from eir.ops.sample import write_sample
-from eir.store.depot import Depot
 
 if TYPE_CHECKING:
     from eir.store.importers.scratch import Progress
@@ -136,7 +135,7 @@ def _mind_the_feed(settings: Config, manifest: Path, *, detach: bool) -> None:
             "this node follows a registry's feed, which has these lists: --detach-feed leaves it",
             where=str(manifest),
         )
-    FeedKeeping(Depot(settings.node.depot), REGISTRY, settings.feed.keep).detach()
+    FeedKeeping(depot_of(settings.node), REGISTRY, settings.feed.keep).detach()
 
 
 def rate_line(outcome: LoadOutcome) -> str:
@@ -157,7 +156,7 @@ def load_into_depot(
     from eir.store.importers.scratch import Effort
     from eir.store.load import load as load_lists
 
-    depot = Depot(settings.node.depot)
+    depot = depot_of(settings.node)
 
     path = depot.new_path()
     try:

@@ -6,7 +6,6 @@ work itself.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from typing import Annotated, Any
@@ -15,21 +14,21 @@ import typer
 
 from eir.client.node import NodeClient
 from eir.core.delta import between
-from eir.core.generation import OPERATOR, REGISTRY, Generation
-from eir.core.policy import Policy
+from eir.core.generation import FEEDS, OPERATOR, REGISTRY
 from eir.errors import Refused, Unavailable
 from eir.ops import console, reload_guard
 from eir.ops.cli_ask import utc
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.follow import Follow
-from eir.ops.following import STATUS, follow_once, judge_by
-from eir.ops.keeping import FeedKeeping
+from eir.ops.following import STATUS, follow_once, reached_in
+from eir.ops.keeping import FeedKeeping, depot_of
+from eir.ops.weighing import Beside, judge_by
 from eir.store.depot import Depot
 from eir.sync.outcome import SyncOutcome
 
 app = typer.Typer(
-    help="""Follow the registry's feed: ask now, see how it goes, accept.
+    help="""Follow a feed: ask now, see how it goes, accept what was held.
 
 \b
 Examples:
@@ -39,6 +38,9 @@ Examples:
 """
 )
 SerialArgument = Annotated[int, typer.Argument(metavar="SERIAL", min=1, help="A kept serial.")]
+OperatorOption = Annotated[
+    bool, typer.Option("--operator", help="The operator's feed, not the registry's.")
+]
 _PATIENCE_S = 600.0
 
 
@@ -54,6 +56,7 @@ def run(
             help="Believe a head that is lower than one believed before. Only while no node runs.",
         ),
     ] = False,
+    operator: OperatorOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -65,15 +68,15 @@ def run(
     Exit code: 0 if all that the feed says is held, 2 if nothing came or a change is held back, 3 if
     what came was not believed.
     """
-    settings, follow = _followed(config)
-    depot = Depot(settings.node.depot)
+    settings, follow = _followed(config, operator)
+    depot = depot_of(settings.node)
     try:
         with depot.held_by_keeper():
             outcome = _run_here(settings, follow, depot, as_json, forced, allow_downgrade)
     except Refused as refused:
         if refused.reason != "depot-in-use" or forced or allow_downgrade:
             raise
-        outcome = _run_there(settings, FeedKeeping(depot, REGISTRY, follow.keep))
+        outcome = _run_there(settings, FeedKeeping(depot, follow.feed, follow.keep))
     if as_json:
         console.print_json(_document(outcome))
     else:
@@ -84,14 +87,16 @@ def run(
 
 
 @app.command()
-def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def status(
+    operator: OperatorOption = False, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
     """Show what is reached, how old it is, and the last runs.
 
     Reads the depot: it tells also while no node runs. Exit code 2 if a change waits or the data are
     stale.
     """
-    settings, follow = _followed(config)
-    keeping = FeedKeeping(Depot(settings.node.depot), REGISTRY, follow.keep)
+    settings, follow = _followed(config, operator)
+    keeping = FeedKeeping(depot_of(settings.node), follow.feed, follow.keep)
     told = _status_of(keeping)
     if as_json:
         console.print_json(told)
@@ -112,20 +117,22 @@ def accept(
     What is accepted is this one change: if the feed has said more meanwhile, that is weighed anew.
     """
     settings = load_config(config)
-    depot = Depot(settings.node.depot)
-    keeping = FeedKeeping(depot, REGISTRY, 1)
-    memory, reloaded = keeping.memory(), reload_guard.waiting(depot)
-    if memory.waiting is None and reloaded is None:
+    depot = depot_of(settings.node)
+    keepings = [FeedKeeping(depot, feed, 1) for feed in FEEDS]
+    held = [(each, memory) for each in keepings if (memory := each.memory()).waiting]
+    reloaded = reload_guard.waiting(depot)
+    if not held and reloaded is None:
         raise Refused("nothing-held", "no change waits to be accepted")
-    figures = [memory.figures] if memory.waiting else []
+    figures = [memory.figures for _, memory in held]
     figures += [reloaded[1]] if reloaded else []
     if not as_json:
         for line in figures:
             console.out.print(line, markup=False)
     if not yes and not as_json:
         typer.confirm("let it through?", abort=True)
-    if memory.waiting is not None:
-        keeping.accept(memory.waiting)
+    for keeping, memory in held:
+        if memory.waiting is not None:
+            keeping.accept(memory.waiting)
     if reloaded is not None:
         reload_guard.accept(depot, reloaded[0])
     told = _reload(settings)
@@ -138,14 +145,12 @@ def accept(
 def diff(
     old: SerialArgument,
     new: SerialArgument,
-    operator: Annotated[
-        bool, typer.Option("--operator", help="Of the operator's lists, not the registry's.")
-    ] = False,
+    operator: OperatorOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Count what went and came between two kept serials, by list."""
-    depot = Depot(load_config(config).node.depot)
+    depot = depot_of(load_config(config).node)
     feed = OPERATOR if operator else REGISTRY
     with console.progress_bar("comparing", hidden=as_json):
         before, after = (depot.open_newest(feed, serial=serial) for serial in (old, new))
@@ -164,6 +169,7 @@ def rollback(
     serial: Annotated[
         int, typer.Argument(metavar="SERIAL", min=0, help="A kept serial; 0 releases the pin.")
     ],
+    operator: OperatorOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Have an older serial serve until released, by SERIAL 0.
@@ -172,17 +178,19 @@ def rollback(
     status says so. It is weighed as any change is: `eir sync accept` may be needed.
     """
     settings = load_config(config)
-    keeping = FeedKeeping(Depot(settings.node.depot), REGISTRY, 1)
+    keeping = FeedKeeping(depot_of(settings.node), OPERATOR if operator else REGISTRY, 1)
     if serial:
-        keeping.depot.open_newest(REGISTRY, serial=serial)
+        keeping.depot.open_newest(keeping.feed, serial=serial)
     keeping.pin(serial or None)
     told = _reload(settings)
     what = f"serial {serial} is pinned" if serial else "released: the newest serves"
     console.out.print(what if told else f"{what}, once a node runs")
 
 
-def _followed(config: ConfigOption) -> tuple[Config, Follow]:
+def _followed(config: ConfigOption, operator: bool) -> tuple[Config, Follow]:
     settings = load_config(config)
+    if operator:
+        return settings, settings.operator_feed
     if settings.feed is None:
         raise Refused("feed-none", "no feed is configured: [feed] url, root_key, registry")
     return settings, settings.feed
@@ -196,16 +204,14 @@ def _run_here(
     forced: bool,
     allow_downgrade: bool,
 ) -> SyncOutcome:
-    def beside() -> tuple[Generation | None, Policy]:
-        with contextlib.suppress(Unavailable):
-            return depot.open_newest(OPERATOR).generation, settings.policy
-        return None, settings.policy
-
+    kept = {feed: reached for feed in FEEDS if (reached := reached_in(depot, feed)) is not None}
+    heard = kept[REGISTRY].made_at if REGISTRY in kept else 0
+    beside = Beside(settings.guard, settings.policy, kept, heard, settings.grace.grace_lag)
     with console.progress_bar("asking the feed", hidden=as_json) as (bar, task):
         return follow_once(
             follow,
             depot,
-            judge=judge_by(lambda: settings.guard, beside, grace_lag=settings.grace.grace_lag),
+            judge=judge_by(lambda: beside),
             advance=lambda name, done, size: bar.update(
                 task, description=name[:24], completed=done, total=size
             ),
@@ -228,7 +234,7 @@ def _run_there(settings: Config, keeping: FeedKeeping) -> SyncOutcome:
 
 
 def _last_run(keeping: FeedKeeping) -> str | None:
-    raw = keeping.depot.note(REGISTRY, STATUS)
+    raw = keeping.depot.note(keeping.feed, STATUS)
     return json.dumps(json.loads(raw)["outcomes"][-1]) if raw else None
 
 
@@ -259,7 +265,7 @@ def _document(outcome: SyncOutcome) -> dict[str, object]:
 
 def _status_of(keeping: FeedKeeping) -> dict[str, Any]:
     memory, reached = keeping.memory(), keeping.reached()
-    raw = keeping.depot.note(REGISTRY, STATUS)
+    raw = keeping.depot.note(keeping.feed, STATUS)
     running: dict[str, Any] = (
         json.loads(raw) if raw else {"stale": False, "outcomes": [], "next": 0}
     )

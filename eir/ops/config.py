@@ -18,17 +18,20 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from eir import limits
+from eir.core.generation import REGISTRY
 from eir.core.policy import BlackList, Policy, Status
 from eir.core.subscriber import Numbering
 from eir.doors.n5g_settings import N5gSettings
 from eir.doors.s13_settings import S13Settings
 from eir.errors import Refused
 from eir.ops import door_config, forms, setting
+from eir.ops.compaction import CompactionLimits
 from eir.ops.door_sections import N5gSection, S13Section
-from eir.ops.follow import Follow, follow_of, guard_of
+from eir.ops.follow import Follow, follow_of, guard_of, operator_follow_of
 from eir.ops.sections import (
     AdminSection,
     BlackSection,
+    BreakerSection,
     GraceSection,
     GrpcSection,
     LoadSection,
@@ -40,6 +43,7 @@ from eir.ops.sections import (
     WorkersSection,
 )
 from eir.ops.setting import Source, Spot
+from eir.serve.breaker import BreakerLimits
 from eir.serve.guard import GuardLimits
 
 SEARCHED: Final = (Path("eir.toml"), Path("/etc/eir/eir.toml"))
@@ -70,7 +74,10 @@ class Config:
     numbering: Numbering
     load: LoadSection
     feed: Follow | None
+    operator_feed: Follow
     guard: GuardLimits
+    compaction: CompactionLimits
+    breaker: BreakerLimits
 
 
 Door = TypeVar("Door", S13Section, N5gSection)
@@ -108,10 +115,7 @@ def config_check(path: Path) -> Config:
 def read_config(
     text: str, *, name: str, folder: Path, readable: Callable[[Path], bool] = lambda _: True
 ) -> Config:
-    """The configuration of a TOML text; relative paths start at ``folder``.
-
-    Raises as ``config_check`` does.
-    """
+    """What a TOML text says; its paths start at ``folder``. Raises as ``config_check`` does."""
     source = Source(name, setting.line_numbers(text), tuple(setting.known_keys(Settings())), [])
     root = Spot(source)
     settings = setting.read_section(Settings(), _parsed(text, name), root)
@@ -131,18 +135,28 @@ def read_config(
         grace=settings.grace,
         numbering=_numbering(settings.numbering, root.at("numbering")),
         load=settings.load,
-        feed=follow_of(settings.feed, folder, root.at("feed")),
+        feed=follow_of(settings.feed, REGISTRY, folder, root.at("feed")),
+        operator_feed=operator_follow_of(settings.operator_feed, folder, node.depot, root),
         guard=guard_of(settings.guard),
+        compaction=CompactionLimits(**asdict(settings.compaction)),
+        breaker=_breaker(settings.breaker),
     )
-    named = (("grpc", config.grpc), ("s13", s13), ("n5g", n5g), ("admin", config.admin))
-    for section, files in named:
+    named = {"grpc": config.grpc, "s13": s13, "n5g": n5g, "admin": config.admin}
+    _refuse_unreadable(named, root, readable)
+    _raise_all(source)
+    return config
+
+
+def _refuse_unreadable(
+    named: Mapping[str, object], root: Spot, readable: Callable[[Path], bool]
+) -> None:
+    """Tell the spot of every TLS file, of sections by name, that can't be read."""
+    for section, files in named.items():
         for key in _TLS_FILES:
             path = getattr(files, key)
             if path is not None and not readable(path):
                 fault = Refused("config-file", f"{path} is not there or can't be read")
                 root.at(section, key).refuse(fault)
-    _raise_all(source)
-    return config
 
 
 def _raise_all(source: Source) -> None:
@@ -182,6 +196,12 @@ def _parsed(text: str, name: str) -> dict[str, object]:
         raise Refused(
             "config-syntax", str(error), where=f"{name}:{line[1]}" if line else name
         ) from error
+
+
+def _breaker(section: BreakerSection) -> BreakerLimits:
+    return BreakerLimits(
+        factor=section.factor, least=section.least_refusals, learn_minutes=section.learn_minutes
+    )
 
 
 def _grpc(grpc: GrpcSection, folder: Path, spot: Spot) -> GrpcSection:

@@ -28,7 +28,7 @@ from eir.doors.grpc_admin import WorkerStatus
 from eir.errors import Refused
 from eir.ops.config import Config
 from eir.ops.nursery import Commission, Nursery
-from eir.ops.tally import Tally, code_names
+from eir.ops.tally import REFUSING, Tally, code_names
 from eir.serve.counters import Counters, living, read_counters
 from eir.serve.events import read_events
 from eir.serve.handover import (
@@ -184,6 +184,16 @@ class Crew:
                 total.add(member.counters, member.names)
             total.events.update(read_events(self._folder, member.pid))
         return total
+
+    def refused(self) -> int:
+        """How many were refused since the keeper started, and would have been but for the breaker.
+
+        Never falls; cheap enough to ask for every second.
+        """
+        gone = self._retired.checks.items()
+        count = self._retired.spared + sum(n for (*_, s), n in gone if s in REFUSING)
+        live = [member.counters for member in self._members.values()]
+        return count + sum(each.refused() for each in live if each is not None)
 
     def workers(self) -> Sequence[WorkerStatus]:
         """Everybody, orphans last."""
@@ -345,7 +355,7 @@ class Crew:
             state=member.state,
             since=member.since,
             restarts=self._restarts[slot],
-            checks=int(counters.checks.sum()) if counters is not None else 0,
+            checks=int(counters.checks[:, :, 1:].sum()) if counters is not None else 0,
             serials=member.serials,
             takeup_seconds=member.seconds,
             rss=rss,

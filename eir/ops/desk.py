@@ -4,18 +4,26 @@ desk/  0700
   feed.toml        where it publishes, with which key
   retired.json     when files left the head
   snapshot-…       files in the making, and copies of what stands in a bucket
+  load-…/          lists in the making
+
+One run at a time works at a desk; what a killed one left in the making, the next one clears away.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
+import tempfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from eir.errors import Refused
+from eir.errors import Conflict, Refused
 from eir.feed.address import Address
 from eir.feed.envelope import PublicKey
 from eir.feed.keys import key_from_text, load_secret
@@ -24,6 +32,8 @@ from eir.feed.publish import Habits, Publisher
 from eir.feed.site import Site
 
 _SETTINGS: Final = "feed.toml"
+_LOCK: Final = ".lock"
+_LOADING: Final = "load-"
 _TEXTS: Final = ("url", "key", "root_key", "endpoint", "region", "root_certificate")
 
 
@@ -63,9 +73,34 @@ class Desk:
         """Raises Refused as ``open_site``."""
         return open_site(self.address)
 
-    def publisher(self, habits: Habits) -> Publisher:
-        """Raises Refused as ``load_secret`` and ``open_site``."""
-        return Publisher(self.site(), load_secret(self.key, "feed"), self.folder, habits)
+    @contextmanager
+    def at_work(self, habits: Habits) -> Iterator[Publisher]:
+        """Publish from here, alone.
+
+        Raises Conflict where another run does, Refused as ``load_secret`` and ``open_site``.
+        """
+        fd = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict(f"another run publishes from {self.folder}") from None
+            self._clear()
+            yield Publisher(self.site(), load_secret(self.key, "feed"), self.folder, habits)
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def loading(self) -> Iterator[Path]:
+        """A folder for lists in the making, gone at the end."""
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=_LOADING) as folder:
+            yield Path(folder)
+
+    def _clear(self) -> None:
+        for orphan in self.folder.glob(f"{_LOADING}*"):
+            shutil.rmtree(orphan, ignore_errors=True)
+        for orphan in self.folder.glob(".*.part"):
+            orphan.unlink(missing_ok=True)
 
 
 def write_desk(desk: Desk, *, anew: bool = False) -> None:

@@ -121,7 +121,7 @@ def _configured(
 ) -> Iterator[Door]:
     settings = grpc_settings(config, only_one=only_one)
     if settings.listen:
-        yield _grpc_door(settings, checker.through("grpc"), engine=config.grpc.engine)
+        yield _grpc_door(settings, checker.through("grpc"), events, engine=config.grpc.engine)
     if config.s13 is not None and only_one:
         shared = replace(config.s13, share_port=True)
         yield S13Door(shared, checker.through("s13"), events=events)
@@ -129,9 +129,9 @@ def _configured(
         yield from _n5g_doors(config.n5g, checker, events, only_one=only_one)
 
 
-def _grpc_door(settings: GrpcSettings, checker: Checker, *, engine: str) -> Door:
+def _grpc_door(settings: GrpcSettings, checker: Checker, events: Events, *, engine: str) -> Door:
     if engine == "grpcio":
-        return GrpcDoor(settings, checker)
+        return GrpcDoor(settings, checker, events)
     try:
         from eir.doors.native_door import NativeDoor, NativeSettings
     except ImportError as error:
@@ -146,9 +146,11 @@ def _grpc_door(settings: GrpcSettings, checker: Checker, *, engine: str) -> Door
         share_port=settings.share_port,
         drain_seconds=settings.drain_seconds,
     )
-    return NativeDoor(
-        chosen, checker, lambda address: GrpcDoor(replace(settings, listen=(address,)), checker)
-    )
+
+    def behind(address: str) -> GrpcDoor:
+        return GrpcDoor(replace(settings, listen=(address,)), checker, events)
+
+    return NativeDoor(chosen, checker, behind, events)
 
 
 def _n5g_doors(

@@ -11,25 +11,25 @@ moves only with heads whose data serve. Whatever a run ends in, the next one com
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Final
 
-from eir.core.delta import between
 from eir.core.generation import REGISTRY, Generation
-from eir.core.policy import Policy
-from eir.core.tables import Tables
 from eir.errors import Corrupt, EirError, Unavailable
 from eir.ops.follow import Follow
 from eir.ops.keeping import FeedKeeping
-from eir.serve.guard import GuardLimits, objection
+from eir.ops.own_feed import has_word, roots_of
+from eir.ops.sync_meters import FeedFigures
+from eir.ops.weighing import Judge
 from eir.store.depot import Depot
-from eir.sync.client import Candidate, Gate, Heard, run
+from eir.sync.client import Gate, Memory, run
 from eir.sync.outcome import SyncOutcome
 from eir.sync.pace import Clocks, is_stale, next_wait_s, silence_s
 from eir.sync.reader import Patience
@@ -41,12 +41,11 @@ STATUS: Final = "status"
 _REMEMBERED: Final = 20
 _CHANCE: Final = random.SystemRandom()
 
-Judge = Callable[[Generation | None, Candidate], str]
 Advance = Callable[[str, int, int], None]
 
 
 class Following:
-    """One feed, followed on one event loop."""
+    """One feed, followed on one event loop. Only the registry's age moves what verdicts say."""
 
     def __init__(
         self,
@@ -58,7 +57,7 @@ class Following:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``serve``: have the node serve what the depot has by now, with our times."""
-        self.keeping = FeedKeeping(depot, REGISTRY, follow.keep)
+        self.keeping = FeedKeeping(depot, follow.feed, follow.keep)
         self.outcomes: deque[tuple[int, SyncOutcome]] = deque(maxlen=_REMEMBERED)
         self._follow = follow
         self._judge = judge
@@ -66,48 +65,69 @@ class Following:
         self._clock = clock
         self._woken = asyncio.Event()
         self._reached: Generation | None = None
+        self._rebased: Generation | None = None
         self._renewed: tuple[str, int, int] = ("", 0, 0)
         self._heard_at: Clocks | None = None
         self._failures = 0
+        self._runs: Counter[tuple[str, str]] = Counter()
+        self._fetched_bytes = 0
         highest = self.keeping.memory().highest
         if highest is not None:
             self._renewed = (highest.session, highest.serial, highest.made_at)
 
     async def run(self) -> None:
         """Follow for good. Raises Refused where the feed's address can't be used at all."""
-        self._reached = await asyncio.to_thread(reached_in, self.keeping.depot)
-        source = open_source(self._follow.address, Patience())
+        depot, feed = self.keeping.depot, self._follow.feed
+        self._reached = await asyncio.to_thread(reached_in, depot, feed)
         loop = asyncio.get_running_loop()
-        gate = Gate(
-            feed=REGISTRY,
-            registry_id=self._follow.registry_id,
-            roots=(self._follow.root,),
-            source=source,
-            keeping=self.keeping,
-            judge=self._judge,
-            publish=lambda _: asyncio.run_coroutine_threadsafe(self._serve(), loop).result(),
-            renew=self._renew,
-            bounds=self._follow.bounds,
-            clock=self._clock,
-        )
+        gate: Gate | None = None
         while True:
-            if self.keeping.detached():
+            if self.keeping.detached() or not await asyncio.to_thread(self._has_word):
                 await self._wait(self._follow.pace.every_s)
                 continue
+            gate = gate or gate_of(
+                self._follow,
+                self.keeping,
+                judge=self._judge,
+                publish=lambda _: asyncio.run_coroutine_threadsafe(self._serve(), loop).result(),
+                renew=self._renew,
+                clock=self._clock,
+            )
             served = (self._renewed, self.stale)
+            self._reached = self._over_newest_base()
             outcome, self._reached = await asyncio.to_thread(run, gate, self._reached)
             self._note(outcome)
-            if (self._renewed, self.stale) != served:
+            if self._follow.feed == REGISTRY and (self._renewed, self.stale) != served:
                 await self._serve_anew()
             wait = next_wait_s(self._follow.pace, failures=self._failures, chance=_CHANCE.random())
             self._write_status(wait)
             await self._wait(wait)
+
+    def _has_word(self) -> bool:
+        return has_word(self._follow, self._clock)
 
     async def _serve_anew(self) -> None:
         try:
             await self._serve()
         except (EirError, OSError) as error:
             _log.error("what the feed says can't be served, the old goes on: %s", error)
+
+    def rebased(self, generation: Generation) -> None:
+        """What the depot makes of the newest files: runs go on from it where it is the same."""
+        self._rebased = generation
+
+    def _over_newest_base(self) -> Generation | None:
+        """What is reached; over a compacted base, so that the old one and its overlay can go."""
+        mine, other = self._reached, self._rebased
+        self._rebased = None
+        if mine is None or other is None:
+            return mine
+        same = (mine.session, mine.serial, mine.digest) == (
+            other.session,
+            other.serial,
+            other.digest,
+        )
+        return other if same else mine
 
     def wake(self) -> None:
         """Ask now, and weigh a held change anew."""
@@ -120,11 +140,47 @@ class Following:
         return max(made_at, served.made_at) if same else served.made_at
 
     @property
+    def made_at(self) -> int:
+        """When the newest good head was made, Unix s; 0: none came yet."""
+        return self._renewed[2]
+
+    @property
     def stale(self) -> bool:
         """Whether no good head came for too long."""
-        made_at = self._renewed[2]
-        silence = silence_s(made_at=made_at, heard=self._heard_at, now=self._now())
-        return is_stale(self._follow.pace, silence)
+        return self.speaks and is_stale(self._follow.pace, self._silence_s())
+
+    @property
+    def speaks(self) -> bool:
+        """Whether a word is to be expected: the depot's own feed has none until one is given."""
+        return bool(self._renewed[2]) or self._follow.desk is None
+
+    def figures(self) -> FeedFigures:
+        """How it goes, for whoever watches from another thread."""
+        at, last = self.outcomes[-1] if self.outcomes else (0, None)
+        keeping, pinned, memory, reached = self.keeping, self.keeping.pinned(), Memory(), 0
+        with contextlib.suppress(Corrupt):  # the runs say so
+            memory = keeping.memory()
+            kept = keeping.reached()
+            reached = kept[1] if kept else 0
+        return FeedFigures(
+            feed=self._follow.feed,
+            reached=reached,
+            served=pinned or reached,
+            head=memory.highest.serial if memory.highest else 0,
+            age_s=self._silence_s() if self._renewed[2] else None,
+            stale=self.stale,
+            held=memory.waiting is not None,
+            pinned=pinned is not None,
+            detached=keeping.detached(),
+            runs=dict(self._runs),
+            fetched_bytes=self._fetched_bytes,
+            last_at=at,
+            last_s=last.seconds if last else 0.0,
+        )
+
+    def _silence_s(self) -> float:
+        made_at, heard = self._renewed[2], self._heard_at
+        return silence_s(made_at=made_at, heard=heard, now=self._now())
 
     def alarms(self) -> list[str]:
         """What a person has to look at, one line each."""
@@ -137,7 +193,10 @@ class Following:
             alarms.append("stale: no good head of the feed for too long")
         if self.outcomes and self.outcomes[-1][1].alarm:
             alarms.append(f"sync: {self.outcomes[-1][1].line()}")
-        return alarms
+        return [self._named(alarm) for alarm in alarms]
+
+    def _named(self, text: str) -> str:
+        return text if self._follow.feed == REGISTRY else f"{self._follow.feed} feed, {text}"
 
     def _renew(self, made_at: int) -> None:
         reached = self.keeping.reached()
@@ -151,9 +210,12 @@ class Following:
     def _note(self, outcome: SyncOutcome) -> None:
         self._failures = 0 if outcome.good or outcome.kind == "held" else self._failures + 1
         self.outcomes.append((int(self._clock()), outcome))
+        self._runs[outcome.kind, outcome.reason] += 1
+        self._fetched_bytes += outcome.fetched_bytes
         level = logging.ERROR if outcome.alarm else logging.INFO
         quiet = outcome.kind == "up-to-date"
-        _log.log(logging.DEBUG if quiet else level, "sync: %s", outcome.line())
+        text = self._named(f"sync: {outcome.line()}")
+        _log.log(logging.DEBUG if quiet else level, "%s", text)
 
     def _write_status(self, wait: float) -> None:
         """For `eir sync status`: not durable, it tells of this process."""
@@ -164,7 +226,7 @@ class Following:
             "outcomes": [[at, asdict(outcome)] for at, outcome in self.outcomes],
         }
         try:
-            self.keeping.depot.write_note(REGISTRY, STATUS, json.dumps(fields).encode())
+            self.keeping.depot.write_note(self._follow.feed, STATUS, json.dumps(fields).encode())
         except OSError as error:
             _log.warning("the status of the feed can't be written: %s", error)
 
@@ -177,31 +239,30 @@ class Following:
         await asyncio.to_thread(self.keeping.weigh_again)
 
 
-def judge_by(
-    limits: Callable[[], GuardLimits],
-    beside: Callable[[], tuple[Generation | None, Policy]],
+def gate_of(
+    follow: Follow,
+    keeping: FeedKeeping,
     *,
-    grace_lag: int,
+    judge: Judge,
+    publish: Callable[[Generation], None] = lambda _: None,
+    renew: Callable[[int], None] = lambda _: None,
+    advance: Advance = lambda name, done, size: None,
     clock: Callable[[], float] = time.time,
-) -> Judge:
-    """The guard of a registry feed; ``beside``: the operator's data and the policy in force."""
-
-    def judge(old: Generation | None, candidate: Candidate) -> str:
-        operator, policy = beside()
-        new = candidate.generation
-        before = Tables(old, operator, policy) if old is not None else None
-        steps = (between(old, new),) if old is not None and candidate.base else candidate.steps
-        now = int(clock())
-        return objection(
-            limits(),
-            before,
-            Tables(new, operator, policy),
-            steps,
-            now=now,
-            grace_time=min(now, new.made_at + grace_lag),
-        )
-
-    return judge
+) -> Gate:
+    """The gate of a feed into a depot. Raises Refused as ``open_source`` and ``roots_of``."""
+    return Gate(
+        feed=follow.feed,
+        registry_id=follow.registry_id,
+        roots=roots_of(follow),
+        source=open_source(follow.address, Patience()),
+        keeping=keeping,
+        judge=judge,
+        publish=publish,
+        renew=renew,
+        bounds=follow.bounds,
+        clock=clock,
+        advance=advance,
+    )
 
 
 def follow_once(
@@ -214,29 +275,18 @@ def follow_once(
     allow_downgrade: bool = False,
 ) -> SyncOutcome:
     """One run without a node: the depot has what it ends with."""
-    keeping = FeedKeeping(depot, REGISTRY, follow.keep)
+    keeping = FeedKeeping(depot, follow.feed, follow.keep)
     keeping.attach()
-    gate = Gate(
-        feed=REGISTRY,
-        registry_id=follow.registry_id,
-        roots=(follow.root,),
-        source=open_source(follow.address, Patience()),
-        keeping=keeping,
-        judge=judge,
-        publish=lambda _: None,
-        renew=lambda _: None,
-        heard=Heard(),
-        bounds=follow.bounds,
-        advance=advance,
-    )
-    outcome, _ = run(gate, reached_in(depot), forced=forced, allow_downgrade=allow_downgrade)
+    gate = gate_of(follow, keeping, judge=judge, advance=advance)
+    held = reached_in(depot, follow.feed)
+    outcome, _ = run(gate, held, forced=forced, allow_downgrade=allow_downgrade)
     return outcome
 
 
-def reached_in(depot: Depot) -> Generation | None:
-    """The newest good registry generation of a depot; None where a snapshot has to come first."""
+def reached_in(depot: Depot, feed: str) -> Generation | None:
+    """The newest good generation of a feed in a depot; None where a snapshot has to come first."""
     try:
-        return depot.open_newest(REGISTRY).generation
+        return depot.open_newest(feed).generation
     except Unavailable:
         return None
     except Corrupt as error:

@@ -32,24 +32,30 @@ from eir.core.policy import Status
 from eir.core.tables import Tables
 from eir.doors.grpc_admin import AdminDoor, AdminSettings, NodeStatus, ServedGeneration
 from eir.errors import Corrupt, Refused, Unavailable
+from eir.ops.compaction import Compaction, CompactionState
 from eir.ops.config import Config, load_config
 from eir.ops.crew import Crew
 from eir.ops.doors import listened, settled
-from eir.ops.following import Following, judge_by
-from eir.ops.keeping import pinned_serial
+from eir.ops.following import Following
+from eir.ops.keeping import depot_of, pinned_serial
 from eir.ops.meters import MetricsPage
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import weigh
+from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
+from eir.ops.watch import Reading, Watch, WatchFigures
+from eir.ops.weighing import Beside, judge_by
 from eir.serve.checker import Checker
 from eir.serve.handover import HandedFeed, ServeOrder
 from eir.serve.holder import Holder, Serving
-from eir.store.depot import Depot, Opened
+from eir.store.depot import KEEP_GENERATIONS, Opened
 
 _log = logging.getLogger(__name__)
 
 _NICE_BESIDE_ANSWERS = 10
-_FIXED_AT_START = ("node", "workers", "metrics", "grpc", "s13", "n5g", "admin", "feed")
+_FIXED_AT_START = (
+    "node", "workers", "metrics", "grpc", "s13", "n5g", "admin", "feed", "operator_feed",
+)  # fmt: skip
 
 
 class Keeper:
@@ -61,7 +67,7 @@ class Keeper:
         self._config = config
         self._config_path = config_path
         self._clock = clock
-        self._depot = Depot(config.node.depot)
+        self._depot = depot_of(config.node)
         self._holder = Holder()
         self._checker = Checker(self._holder, clock)
         self._admin = AdminDoor(_admin_settings(config), self)
@@ -70,7 +76,19 @@ class Keeper:
         self._damaged: tuple[Corrupt, ...] = ()
         self._reloads = {"done": 0, "refused": 0}
         self._reloading = asyncio.Lock()
-        self._following = self._follow()
+        self._followings = self._follow()
+        self._compaction = Compaction(
+            self._depot,
+            bounds=lambda: self._config.compaction,
+            served=lambda feed: self._taken.get(feed),
+            pinned=lambda feed: pinned_serial(self._depot, feed) is not None,
+            keep=self._bases_kept,
+            serve=self._serve_reached,
+            clock=clock,
+        )
+        self._watch = Watch(
+            config.node.depot, limits=lambda: self._config.breaker, read=self._read, clock=clock
+        )
         self.addresses: tuple[str, ...] = ()
         self.metrics_address = ""
 
@@ -92,8 +110,9 @@ class Keeper:
             opened(self)
             stopping = asyncio.create_task(stopped.wait())
             lasting = [asyncio.create_task(self._crew.watch())]
-            if self._following is not None:
-                lasting.append(asyncio.create_task(self._following.run()))
+            followed = [following.run() for following in self._followings.values()]
+            for forever in (self._watch.run(), self._compaction.run(), *followed):
+                lasting.append(asyncio.create_task(forever))
                 stack.callback(lasting[-1].cancel)
             await asyncio.wait((stopping, *lasting), return_when=asyncio.FIRST_COMPLETED)
             for task in lasting:
@@ -109,6 +128,7 @@ class Keeper:
         self._taken, serving = await asyncio.to_thread(self._build, self._config)
         tables = serving.tables if serving else None
         self._holder.swap(serving)
+        self._watch.look()
         self.addresses = await self._crew.start(
             self._order(serving, self._config), tables, settled(self._config, ports.addresses)
         )
@@ -149,6 +169,18 @@ class Keeper:
         """How many reloads were done and refused since this keeper started."""
         return self._reloads
 
+    def feeds(self) -> Sequence[FeedFigures]:
+        """The feeds that are followed."""
+        return [each.figures() for each in self._followings.values() if each.speaks]
+
+    def compactions(self) -> Mapping[str, CompactionState]:
+        """How far overlays have grown, by feed, and what was done about it."""
+        return self._compaction.states
+
+    def watched(self) -> WatchFigures:
+        """How breaker and clock stand."""
+        return self._watch.figures()
+
     def explain(self, imei: int, msisdn: int, imsi: int) -> Explanation:
         """One verdict with every rule tried. Raises Unavailable while nothing serves."""
         return self._checker.explain(imei, msisdn, imsi)
@@ -184,8 +216,8 @@ class Keeper:
         ]
         changes += _changes(before, self._serving(), self._config, config)
         self._config = config
-        if self._following is not None:
-            self._following.wake()
+        for following in self._followings.values():
+            following.wake()
         return changes
 
     async def _take_up(self, config: Config, *, weighed: bool = False) -> None:
@@ -210,25 +242,38 @@ class Keeper:
             self._holder.swap(serving)
             self._crew.send_orphans_home()
         _close(before, but=taken)
+        self._announce()
 
-    def _follow(self) -> Following | None:
-        """What follows the registry's feed, where one is configured."""
-        config = self._config
-        if config.feed is None:
-            return None
+    def _announce(self) -> None:
+        """Tell those who look after what serves that it is another."""
+        for feed in self._followings.keys() & self._taken.keys():
+            self._followings[feed].rebased(self._taken[feed].generation)
+        self._compaction.wake()
 
-        def beside() -> tuple[Generation | None, policy.Policy]:
-            operator = self._taken.get(OPERATOR)
-            return operator.generation if operator else None, self._config.policy
+    def _bases_kept(self, feed: str) -> int:
+        following = self._followings.get(feed)
+        return following.keeping.keep if following else KEEP_GENERATIONS
 
-        judge = judge_by(
-            lambda: self._config.guard,
-            beside,
+    def _follow(self) -> dict[str, Following]:
+        """What follows each feed: the operator's, and the registry's where one is configured."""
+        judge = judge_by(self._beside, self._clock)
+        return {
+            follow.feed: Following(
+                follow, self._depot, judge=judge, serve=self._serve_reached, clock=self._clock
+            )
+            for follow in (self._config.feed, self._config.operator_feed)
+            if follow is not None
+        }
+
+    def _beside(self) -> Beside:
+        """What a change is weighed against."""
+        serving, config = self._serving(), self._config
+        return Beside(
+            config.guard,
+            config.policy,
+            {feed: opened.generation for feed, opened in self._taken.items()},
+            data_time=serving.data_time if serving else 0,
             grace_lag=config.grace.grace_lag,
-            clock=self._clock,
-        )
-        return Following(
-            config.feed, self._depot, judge=judge, serve=self._serve_reached, clock=self._clock
         )
 
     async def _serve_reached(self) -> None:
@@ -255,16 +300,24 @@ class Keeper:
         self._damaged = ()
         taken = {feed: opened for feed in FEEDS if (opened := self._open(feed)) is not None}
         if REGISTRY not in taken:
-            _log.warning("no registry data yet: load some with `eir load MANIFEST.toml`")
+            if config.feed is None:
+                _log.warning("no registry data yet: load some with `eir load MANIFEST.toml`")
             return taken, None
         registry = taken[REGISTRY].generation
         operator = taken[OPERATOR].generation if OPERATOR in taken else None
         tables = Tables(registry, operator, config.policy)
-        feed, grace_lag = self._following, config.grace.grace_lag
+        feed, grace_lag = self._followings.get(REGISTRY), config.grace.grace_lag
         if feed is None:
-            return taken, Serving(tables, data_time=registry.made_at, grace_lag=grace_lag)
-        data_time = feed.data_time(registry)
-        return taken, Serving(tables, data_time=data_time, grace_lag=grace_lag, stale=feed.stale)
+            data_time, stale = registry.made_at, False
+        else:
+            data_time, stale = feed.data_time(registry), feed.stale
+        return taken, Serving(
+            tables,
+            data_time=data_time,
+            grace_lag=grace_lag,
+            stale=stale,
+            control=self._watch.control,
+        )
 
     def _open(self, feed: str) -> Opened | None:
         served, pinned = self._taken.get(feed), pinned_serial(self._depot, feed)
@@ -277,7 +330,7 @@ class Keeper:
         except Unavailable:
             return None
         except Corrupt as error:
-            if served is None and self._following is None:
+            if served is None and feed not in self._followings:
                 raise Refused(
                     "depot-damaged", f"{error}: load the lists again", where=str(self._depot.folder)
                 ) from error
@@ -297,15 +350,28 @@ class Keeper:
             by_status[status] += times
         return by_status
 
+    def _read(self) -> Reading:
+        """What the watch looks at."""
+        serving, feed = self._serving(), self._followings.get(REGISTRY)
+        return Reading(
+            refused=self._crew.refused(),
+            refusing=serving is not None and serving.tables.policy.mode == policy.ENFORCE,
+            reach=serving.data_time + serving.grace_lag if serving else None,
+            made_at=feed.made_at if feed else 0,
+        )
+
     def _alarms(self, serving: Serving | None) -> list[str]:
         alarms = [f"damaged and passed over: {error}" for error in self._damaged]
-        alarms += self._following.alarms() if self._following else []
+        for following in self._followings.values():
+            alarms += following.alarms()
+        alarms += self._compaction.alarms()
+        alarms += self._watch.alarms()
         if serving is None:
             return [*alarms, "no generation serves: every check is answered UNAVAILABLE"]
         now = int(self._clock())
         if serving.tables.policy.mode == policy.SHADOW:
             alarms.append("shadow mode: nobody is refused")
-        behind = now - serving.grace_time(now)
+        behind = now - serving.data_time - serving.grace_lag
         if behind > 0:
             alarms.append(
                 f"grace time stands still since {behind} s: the registry data is older than"

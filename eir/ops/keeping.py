@@ -19,7 +19,9 @@ from pathlib import Path
 from eir.errors import Corrupt
 from eir.feed.codec import SnapshotFacts, SnapshotHead
 from eir.feed.head import FeedFile, Serial
-from eir.store.depot import Depot, Kept, NewFile
+from eir.ops.sections import NodeSection
+from eir.store.depot import Depot
+from eir.store.kept import Kept, NewFile
 from eir.sync.client import Candidate, Change, Memory
 from eir.sync.plan import Mark
 
@@ -65,11 +67,14 @@ class FeedKeeping:
 
     def seen(self) -> Mapping[Serial, str]:
         """See Keeping."""
-        rows = self.depot.kept(self.feed)
-        if not rows:
-            return {}
-        passed = {Serial(rows[0].serial): rows[0].digest}
-        return passed | {Serial(delta.serial): delta.digest for delta in rows[0].deltas}
+        passed: dict[Serial, str] = {}
+        newer: Kept | None = None
+        for row in self.depot.kept(self.feed):
+            if newer is not None and not row.leads_to(newer):
+                break
+            passed |= {Serial(serial): digest for serial, digest in row.digests.items()}
+            newer = row
+        return passed
 
     def accepted(self, change: Change) -> bool:
         """See Keeping."""
@@ -88,8 +93,8 @@ class FeedKeeping:
         """See Keeping."""
         reached = candidate.generation
         files = [
-            NewFile(path, file.serial, file.digest, file.sha256, file.size)
-            for file, path in candidate.files
+            NewFile(path, file.serial, file.digest, file.sha256, file.size, made_at)
+            for (file, path), made_at in zip(candidate.files, candidate.made_at, strict=True)
         ]
         if not candidate.base:
             from_serial = reached.serial - len(files)
@@ -102,7 +107,7 @@ class FeedKeeping:
             path=first.path, size=first.size, sha256=first.sha256, counts={}, digest=first.digest
         )
         head = SnapshotHead(
-            reached.feed, reached.registry_id, reached.session, first.serial, reached.made_at
+            reached.feed, reached.registry_id, reached.session, first.serial, first.made_at
         )
         self.depot.adopt(facts, head, deltas=files[1:], keep=self.keep)
 
@@ -151,3 +156,8 @@ def _words(change: Change) -> bytes:
 def pinned_serial(depot: Depot, feed: str) -> int | None:
     """The serial of a feed that is to serve until released; None: the newest."""
     return FeedKeeping(depot, feed, 1).pinned()
+
+
+def depot_of(section: NodeSection) -> Depot:
+    """The node's depot. Raises Refused ``depot-unusable``."""
+    return Depot(section.depot, keep_days=section.keep_days)

@@ -7,7 +7,7 @@ figures are the keeper's and the workers' own.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, cast
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -22,7 +22,11 @@ from prometheus_client.registry import Collector
 
 from eir.doors.grpc_admin import NodeStatus
 from eir.errors import Refused
+from eir.ops.compaction import CompactionState
+from eir.ops.compaction_meters import compaction_metrics
+from eir.ops.sync_meters import FeedFigures, sync_metrics
 from eir.ops.tally import Tally
+from eir.ops.watch import WatchFigures
 
 _SHORTEST_SPAN = 10
 """Decisions are told apart from 2^10 ns up, about a microsecond."""
@@ -39,6 +43,15 @@ class Node(Protocol):
 
     def reloads(self) -> Mapping[str, int]:
         """By outcome."""
+
+    def watched(self) -> WatchFigures:
+        """How breaker and clock stand."""
+
+    def feeds(self) -> Sequence[FeedFigures]:
+        """The feeds that are followed."""
+
+    def compactions(self) -> Mapping[str, CompactionState]:
+        """How far overlays have grown, by feed."""
 
 
 class MetricsPage:
@@ -78,6 +91,9 @@ class NodeCollector(Collector):
         yield from _data(status)
         yield from _answers(tally)
         yield from _workers(status)
+        yield from sync_metrics(self._node.feeds())
+        yield from compaction_metrics(self._node.compactions())
+        yield from _watched(self._node.watched(), tally)
         reloads = CounterMetricFamily("eir_reloads", "Reloads, by outcome.", labels=["outcome"])
         for outcome, times in self._node.reloads().items():
             reloads.add_metric([outcome], times)
@@ -163,6 +179,14 @@ def _workers(status: NodeStatus) -> Iterator[Metric]:
             resident.add_metric(slot, worker.rss)
             share.add_metric(slot, worker.pss)
     yield from (restarts, checks, takeup, resident, share)
+
+
+def _watched(watched: WatchFigures, tally: Tally) -> Iterator[Metric]:
+    yield _gauge("eir_breaker_open", "1 while nobody is refused.", watched.open_since > 0)
+    yield _gauge("eir_breaker_refusals", "Refusals of the last minute.", watched.rate)
+    yield _gauge("eir_breaker_usual", "What is usual in a minute.", watched.baseline)
+    yield CounterMetricFamily("eir_refusals_spared", "What it let through.", value=tally.spared)
+    yield _gauge("eir_clock_jumped", "1 while the clock is not trusted.", watched.clock_jumped)
 
 
 def _gauge(name: str, says: str, value: float) -> GaugeMetricFamily:

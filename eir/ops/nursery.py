@@ -30,6 +30,7 @@ from eir.errors import Refused
 from eir.ops.config import Config
 from eir.ops.doors import open_doors
 from eir.ops.logs import start_logging
+from eir.serve import control
 from eir.serve.checker import Checker
 from eir.serve.events import EventsFile
 from eir.serve.handover import new_pair, receive, send
@@ -146,6 +147,7 @@ async def _work(commission: Commission, keeper: socket.socket) -> None:
         folder=commission.folder,
         open_doors=opening,
         stale_after_seconds=config.workers.stale_after_seconds,
+        control=control.open_control(config.node.depot / control.NAME),
     ).run()
 
 

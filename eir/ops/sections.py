@@ -19,8 +19,10 @@ from eir.core.policy import DEFAULT_STATUS, BlackList, Policy, Status
 from eir.core.subscriber import Numbering
 from eir.errors import Refused
 from eir.ops import forms, setting
+from eir.ops.compaction_section import CompactionSection
 from eir.ops.door_sections import N5gSection, S13Section
 from eir.ops.setting import UnixSeconds
+from eir.serve.control import MINUTES
 
 _STATUSES = tuple(status.name for status in Status)
 _POLICY = Policy()
@@ -56,6 +58,14 @@ class NodeSection:
     depot: Path = setting.path(
         ".eir",
         "Folder that survives a restart: snapshots and state. Made with mode 0700 if it is absent.",
+    )
+    keep_days: int = setting.whole(
+        30,
+        "How far back, in the feed's own time, serials can be built again: `eir explain --as-of`,"
+        " `eir rollback`.",
+        low=0,
+        high=3_650,
+        unit="days",
     )
     log_level: str = setting.choice(
         "info",
@@ -338,25 +348,25 @@ class FeedSection:
 
     url: str = setting.text(
         "",
-        "Where the feed stands: a folder, `https://…`, or `s3://bucket/prefix`; empty: no feed.",
+        "Where the feed stands: a folder, `https://…`, or `s3://bucket/prefix`; empty: nowhere.",
         form="URL, path or empty",
         check=str,
     )
     root_key: str = setting.text(
         "",
-        "The registry's root key, as it was given to you by a way that is not the feed.",
+        "The feed's root key, as it was given to you by a way that is not the feed.",
         form="`eir-root-1:…`",
         check=str,
     )
     registry: str = setting.text(
-        "", "The registry's id. A head of another one is refused.", form="text", check=str
+        "", "The publisher's id. A head of another one is refused.", form="text", check=str
     )
     every: int = setting.whole(
         60, "How often the head is asked for.", low=1, high=86_400, unit="seconds"
     )
     stale_after: int = setting.whole(
         3_600,
-        "Without a good head for so long, every answer is marked stale; lists go on deciding.",
+        "Without a good head for so long, the data are stale, and marked so; lists go on deciding.",
         low=2,
         high=30 * 86_400,
         unit="seconds",
@@ -418,6 +428,35 @@ class GuardSection:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerSection:
+    """When a sudden wave of refusals is taken for a fault: then nobody is refused, until a person
+    resets it."""
+
+    factor: int = setting.whole(
+        10,
+        "It opens when more are refused in a minute than so many times the usual, which is the mean"
+        " minute of the last 24 hours; 0: never.",
+        low=0,
+        high=1_000_000,
+        unit="times",
+    )
+    least_refusals: int = setting.whole(
+        100,
+        "Fewer refusals in a minute than this never open it.",
+        low=1,
+        high=10**9,
+        unit="refusals a minute",
+    )
+    learn_minutes: int = setting.whole(
+        60,
+        "It does not open before it has learned so long what is usual.",
+        low=1,
+        high=MINUTES,
+        unit="minutes",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file, as it is written."""
 
@@ -433,4 +472,12 @@ class Settings:
     numbering: NumberingSection = setting.section(NumberingSection())
     load: LoadSection = setting.section(LoadSection())
     feed: FeedSection = setting.section(FeedSection())
+    operator_feed: FeedSection = setting.section(
+        FeedSection(every=10),
+        "The operator's own feed: overrides, holds, exemptions, the mode, the table IMSI → MSISDN."
+        " Without a `url` it is a folder in this node's depot, with a key made at the first start;"
+        " several nodes name one place, and share one truth.",
+    )
     guard: GuardSection = setting.section(GuardSection())
+    compaction: CompactionSection = setting.section(CompactionSection())
+    breaker: BreakerSection = setting.section(BreakerSection())

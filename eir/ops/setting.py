@@ -277,13 +277,13 @@ def words_by_name(
     return _declare({}, Setting(doc, form, read, _show, names=defaults))
 
 
-def section(default: Section) -> Section:
-    """A table with its own settings, explained by the docstring of its class."""
+def section(default: Section, doc: str = "") -> Section:
+    """A table with its own settings, explained by ``doc``, else by its class's docstring."""
 
     def read(raw: object, spot: Spot) -> object:
         return read_section(default, raw, spot)
 
-    doc = inspect.getdoc(type(default)) or ""
+    doc = doc or inspect.getdoc(type(default)) or ""
     return _declare(default, Setting(doc, "table", read, _show, entry=default))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -15,11 +16,15 @@ from eir.core.tables import Tables
 from eir.serve.counters import DOORS, SPANS, Counters
 from eir.serve.events import Key
 
+REFUSING: Final = frozenset({Status.BLACKLISTED.name, Status.UNKNOWN.name})
+"""The statuses by which a device is refused."""
+
 
 class Tally:
     """``checks``: by (door, reason, status); ``events``: by their names.
 
-    ``spans``, ``busy_ns``: of batches, as Counters has them.
+    ``spans``, ``busy_ns``: of batches, as Counters has them. ``spared``: refusals that the breaker
+    has let through; they stand in ``checks`` as GREYLISTED.
     """
 
     def __init__(self) -> None:
@@ -27,10 +32,14 @@ class Tally:
         self.events: Counter[Key] = Counter()
         self.spans = np.zeros(SPANS, np.uint64)
         self.busy_ns = 0
+        self.spared = 0
 
     def add(self, counters: Counters, names: Sequence[str]) -> None:
         """Add what stands in one worker's file; ``names``: what verdict codes mean there."""
+        self.spared += int(counters.checks[:, :, 0].sum())
         for door, code, status in np.argwhere(counters.checks):
+            if status == 0:
+                continue
             key = (DOORS[door], names[code], Status(status).name)
             self.checks[key] += int(counters.checks[door, code, status])
         self.spans += counters.spans
@@ -43,6 +52,7 @@ class Tally:
         other.events.update(self.events)
         other.spans += self.spans
         other.busy_ns = self.busy_ns
+        other.spared = self.spared
         return other
 
 

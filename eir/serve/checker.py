@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eir.core import policy
 from eir.core.explanation import Explanation, explain
+from eir.serve.breaker import spare
 from eir.serve.counters import DOORS
 from eir.serve.holder import Holder
 
@@ -74,14 +76,19 @@ class Checker:
             tables, counters = serving.tables, serving.counters
             now = int(self._clock())
             begun = time.perf_counter_ns()
+            counts = counters.by_door[self._door]
+            spared = np.zeros_like(counts) if serving.control.open_since else None
             verdicts = tables.check(
                 imei,
                 msisdn,
                 imsi,
                 now=now,
                 grace_time=serving.grace_time(now),
-                counts=counters.by_door[self._door],
+                counts=counts if spared is None else spared,
             )
+            if spared is not None:
+                spare(verdicts.rows, spared)
+                counts += spared
             counters.decided(time.perf_counter_ns() - begun)
         rows = verdicts.rows
         return Answer(
@@ -100,6 +107,9 @@ class Checker:
         """One verdict with every rule tried. Raises Unavailable while no generation serves."""
         serving = self._holder.current()
         now = int(self._clock())
-        return explain(
+        explained = explain(
             serving.tables, imei, msisdn, imsi, now=now, grace_time=serving.grace_time(now)
         )
+        if serving.control.open_since and explained.status >= policy.BLACKLISTED:
+            return replace(explained, status=policy.Status.GREYLISTED, changed_by="breaker")
+        return explained

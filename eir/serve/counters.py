@@ -36,7 +36,8 @@ _BYTES = 8 * (_CHECK_WORDS + SPANS + 1)
 
 
 class Counters:
-    """``checks`` uint64[DOORS, CODES, 5]: how often each door answered each (code, status).
+    """``checks`` uint64[DOORS, CODES, 5]: how often each door answered each (code, status);
+    of status 0 stand those that the breaker has let through, which are also under GREYLISTED.
 
     ``spans`` uint64[SPANS]: batches by how long deciding took, the last for all longer ones;
     ``busy_ns``: uint64[1], their time together.
@@ -56,6 +57,11 @@ class Counters:
         """One batch was decided in so long."""
         self._live[_CHECK_WORDS + min(nanoseconds.bit_length(), SPANS - 1)] += 1
         self._live[_CHECK_WORDS + SPANS] += nanoseconds
+
+    def refused(self) -> int:
+        """How many were refused, and would have been but for the breaker."""
+        refused = self.checks[:, :, policy.BLACKLISTED :].sum() + self.checks[:, :, 0].sum()
+        return int(refused)
 
 
 class CountersFile:

@@ -4,7 +4,8 @@
 
 A name is written once and never moves, so that another process may read while this one counts.
 Verdicts are counted by ``counters``, whose places need no names; this is for what is told apart by
-words that come from configuration or a protocol. Beyond SLOTS names all further ones are one.
+words that come from configuration or a protocol. Beyond SLOTS names all further ones are one; of
+peers that nobody configured each door names so many and no more.
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ import fcntl
 import mmap
 import os
 import secrets
+import threading
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
-SLOTS: Final = 1_024
+from eir import limits
+
+SLOTS: Final = 2_048
 _SLOT_BYTES: Final = 384
 _NAME_BYTES: Final = _SLOT_BYTES - 8
 _WORDS_A_SLOT: Final = _SLOT_BYTES // 8
@@ -32,21 +38,27 @@ _WRITTEN: Final = b"\3"
 OVERFLOW: Final[Key] = ("", "further-names", "", "")
 
 
+OTHERS: Final = "others"
+"""All peers of a door beyond those that are named."""
+
+
 class Events:
-    """One table; counting is for one thread. ``events["s13", "closed"]`` sums all that begin so."""
+    """One table; any thread may count. ``events["s13", "closed"]`` sums all that begin so."""
 
     def __init__(self, memory: bytearray | mmap.mmap | None = None) -> None:
         """Over a mapped file, else over memory of this process alone."""
         self._memory = memory if memory is not None else bytearray(_BYTES)
         self._counts = memoryview(self._memory).cast("Q")
         self._places: dict[Key, int] = {}
+        self._adding = threading.Lock()
 
     def add(self, key: Key, times: int = 1) -> None:
         """It happened, or so many times."""
-        place = self._places.get(key)
-        if place is None:
-            place = self._placed(key)
-        self._counts[place] += times
+        with self._adding:
+            place = self._places.get(key)
+            if place is None:
+                place = self._placed(key)
+            self._counts[place] += times
 
     def __getitem__(self, words: tuple[str, ...]) -> int:
         """How often what begins with these words happened."""
@@ -77,6 +89,32 @@ class Events:
         place = at * _WORDS_A_SLOT + _WORDS_A_SLOT - 1
         self._places[key] = place
         return place
+
+
+class Peers:
+    """By which names one door's peers are counted: the first MAX_COUNTED_PEERS, then OTHERS."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, str] = {}
+
+    def named(self, peer: str) -> str:
+        """The name to count this peer under, cut to MAX_PEER_NAME_BYTES."""
+        name = self._named.get(peer)
+        if name is not None:
+            return name
+        if len(self._named) >= limits.MAX_COUNTED_PEERS:
+            return OTHERS
+        cut = peer.encode(errors="replace")[: limits.MAX_PEER_NAME_BYTES]
+        return self._named.setdefault(peer, cut.decode(errors="ignore"))
+
+
+@lru_cache(maxsize=4_096)
+def host_of(address: str) -> str:
+    """The host of a peer's address, as gRPC ("ipv4:…:port", "unix:…") and HTTP servers write it."""
+    if address.startswith("unix:"):
+        return "unix"
+    host, _, _ = unquote(address.removeprefix("ipv4:").removeprefix("ipv6:")).rpartition(":")
+    return host.strip("[]")
 
 
 class EventsFile:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from eir.core.tables import Tables
 from eir.errors import Unavailable
+from eir.serve.control import Control
 from eir.serve.counters import Counters
 
 
@@ -17,6 +18,7 @@ class Serving:
     ``data_time``: made_at of the newest registry head whose data these are (Unix seconds UTC);
     ``grace_lag``: seconds by which grace time may run ahead of it. ``stale``: no good head for too
     long. ``counters``: where its verdicts are counted, since codes mean what the tables say.
+    ``control``: what the keeper says between two swaps.
     """
 
     tables: Tables
@@ -24,10 +26,11 @@ class Serving:
     grace_lag: int = 3600
     stale: bool = False
     counters: Counters = field(default_factory=Counters, compare=False, repr=False)
+    control: Control = field(default_factory=Control, compare=False, repr=False)
 
     def grace_time(self, now: int) -> int:
         """The time of rows 12–13: it stands still while the engine cannot hear the registry."""
-        return min(now, self.data_time + self.grace_lag)
+        return self.control.grace_time(now, self.data_time + self.grace_lag)
 
 
 class Holder:

@@ -35,6 +35,7 @@ from eir.core.tables import Tables
 from eir.errors import Corrupt, Refused
 from eir.feed.codec import open_mapped
 from eir.feed.delta_file import advance, decode_delta, read_frames
+from eir.serve.control import Control
 from eir.serve.counters import CountersFile
 from eir.serve.handover import (
     Fault,
@@ -103,13 +104,18 @@ class Worker:
         folder: Path,
         open_doors: Callable[[], Awaitable[Doors]],
         stale_after_seconds: float,
+        control: Control | None = None,
     ) -> None:
-        """``folder``: where counters files are made. ``open_doors``: called once, when ready."""
+        """``folder``: where counters files are made. ``open_doors``: called once, when ready.
+
+        ``control``: the node's page; None: one that nobody else sees.
+        """
         self._keeper = keeper
         self._holder = holder
         self._folder = folder
         self._open_doors = open_doors
         self._stale_after_seconds = stale_after_seconds
+        self._control = control or Control()
         self._doors: Doors | None = None
         self._held: dict[str, _Held] = {}
         self._counted: CountersFile | None = None
@@ -216,6 +222,7 @@ class Worker:
             grace_lag=order.grace_lag,
             stale=order.stale,
             counters=self._counters_for(tables).counters,
+            control=self._control,
         )
 
     def _opened(self, feed: HandedFeed) -> _Held:

@@ -8,10 +8,12 @@
       parts/               <sha256>: files of a feed that are coming; a cut one goes on
       scratch/             <pid>-<random>/: being built; swept when its process is gone
       workers/             <pid>-<random>: what a worker counts, locked while it lives
+      control              what the keeper says to its workers between two swaps
+      events.jsonl         what befell the node and what people did about it
       keeper.lock          held by the one node that serves from here
       write.lock           held while the manifest changes
 
-What is kept of a feed are snapshots, each with the chain of deltas since. The order of every write:
+What is kept of a feed are snapshots, each with the deltas since. The order of every write:
 files fsynced → renamed into their folder → folder fsynced → manifest written aside and fsynced →
 renamed over the old → folder fsynced → what is no longer named is removed. Killed anywhere, a
 restart finds the complete old or the complete new.
@@ -29,61 +31,18 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from eir import limits
 from eir.core.generation import FEEDS, Generation
 from eir.errors import Conflict, Corrupt, Refused, Unavailable
 from eir.feed.codec import SnapshotFacts, SnapshotHead, open_file
 from eir.feed.delta_file import advance, decode_delta, write_frame
+from eir.store.kept import Kept, KeptDelta, NewFile, chain_of, kept_of, passing, retained
 
 FORMAT = 1
 KEEP_GENERATIONS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class KeptDelta:
-    """A delta that the manifest names: ``file`` in deltas/, leading to serial and digest."""
-
-    file: str
-    serial: int
-    digest: str
-    sha256: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class NewFile:
-    """A file that has come or was built, to be kept: what is said of it, and where it lies."""
-
-    path: Path
-    serial: int
-    digest: str
-    sha256: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """One snapshot that the manifest names, and the deltas since.
-
-    ``file``: its name in snapshots/; ``size`` in bytes.
-    """
-
-    file: str
-    registry_id: str
-    session: str
-    serial: int
-    made_at: int
-    digest: str
-    sha256: str
-    size: int
-    deltas: tuple[KeptDelta, ...] = ()
-
-    @property
-    def last_serial(self) -> int:
-        """The serial that its deltas lead to."""
-        return self.deltas[-1].serial if self.deltas else self.serial
+KEEP_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +74,13 @@ class Opened:
 class Depot:
     """One depot folder; made, with its parents, where it is not there.
 
-    Raises Refused ``depot-unusable`` where the folder can't be made or entered.
+    ``keep_days``: how far back serials can be built again. Raises Refused ``depot-unusable`` where
+    the folder can't be made or entered.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep_days: int = KEEP_DAYS) -> None:
         self.folder = folder
+        self._keep_days = keep_days
         self._snapshots = folder / "snapshots"
         self._scratch = folder / "scratch"
         self._deltas = folder / "deltas"
@@ -169,19 +130,9 @@ class Depot:
         """
         with self._locked("write.lock", wait=True):
             feeds = self._read()
-            name = f"{head.feed}-{head.serial}-{secrets.token_hex(8)}.snap"
-            kept = Kept(
-                file=name,
-                registry_id=head.registry_id,
-                session=head.session,
-                serial=head.serial,
-                made_at=head.made_at,
-                digest=facts.digest,
-                sha256=facts.sha256,
-                size=facts.size,
-                deltas=tuple(self._moved_in(head.feed, delta) for delta in deltas),
-            )
-            _move(facts.path, self._snapshots / name)
+            came = tuple(self._moved_in(head.feed, delta) for delta in deltas)
+            kept = _row(head, facts, came)
+            _move(facts.path, self._snapshots / kept.file)
             self._commit(feeds, head.feed, kept, keep)
         if facts.path.parent.parent == self._scratch:
             shutil.rmtree(facts.path.parent, ignore_errors=True)
@@ -203,14 +154,42 @@ class Depot:
         """
         with self._locked("write.lock", wait=True):
             feeds = self._read()
-            row = _reaching(feeds[feed], session, from_serial)
+            row = next((r for r in feeds[feed] if _reaches(r, session, from_serial)), None)
             if row is None:
                 raise Conflict(f"{feed}: no kept chain reaches serial {from_serial} of {session}")
-            before = tuple(delta for delta in row.deltas if delta.serial <= from_serial)
+            before, _ = _cut(row.deltas, from_serial)
             came = tuple(self._moved_in(feed, delta) for delta in deltas)
             feeds[feed].remove(row)
             kept = replace(row, deltas=(*before, *came))
             self._commit(feeds, feed, kept, keep)
+        return kept
+
+    def adopt_base(
+        self,
+        facts: SnapshotFacts,
+        head: SnapshotHead,
+        *,
+        of: str,
+        keep: int = KEEP_GENERATIONS,
+    ) -> Kept:
+        """Have a snapshot of what a serial of the newest chain comes to take over as its base.
+
+        The deltas after that serial go on from it; those up to it stay as long as the old base.
+        Durable, and one step. Raises Conflict where the chain of base file ``of`` is the newest no
+        more, or its serial has another content.
+        """
+        with self._locked("write.lock", wait=True):
+            feeds = self._read()
+            old = next(iter(feeds[head.feed]), None)
+            passes = old is not None and old.digests.get(head.serial) == facts.digest
+            if old is None or (old.file, old.session) != (of, head.session) or not passes:
+                raise Conflict(f"{head.feed}: serial {head.serial} was overtaken meanwhile")
+            before, since = _cut(old.deltas, head.serial)
+            kept = _row(head, facts, since)
+            _move(facts.path, self._snapshots / kept.file)
+            feeds[head.feed][0] = replace(old, deltas=before)
+            self._commit(feeds, head.feed, kept, keep)
+        shutil.rmtree(facts.path.parent, ignore_errors=True)
         return kept
 
     def note(self, feed: str, name: str) -> bytes:
@@ -235,23 +214,30 @@ class Depot:
         return tuple(self._read()[feed])
 
     def open_newest(
-        self, feed: str, *, before: Opened | None = None, serial: int | None = None
+        self,
+        feed: str,
+        *,
+        before: Opened | None = None,
+        serial: int | None = None,
+        session: str | None = None,
     ) -> Opened:
-        """The newest generation whose files are good, or the newest that has this ``serial``.
+        """The newest generation whose files are good, or the newest that has this ``serial``, of
+        this ``session`` where one is given.
 
         ``before``: opened earlier; what it has verified is not verified again. Raises Unavailable
         where none was ever kept, Corrupt where none of those kept is good, and Refused
         ``serial-not-kept``.
         """
         damaged: list[Corrupt] = []
-        rows = self.kept(feed)
+        kept = rows = self.kept(feed)
         if serial is not None:
-            rows = tuple(row for row in rows if row.serial <= serial <= row.last_serial)
+            rows = passing(kept, session, serial)
             if not rows:
-                raise Refused("serial-not-kept", f"{feed} serial {serial} is not in the depot")
+                raise Refused("serial-not-kept", f"{feed} serial {serial}: {_span(kept)}")
         for row in rows:
             try:
-                return self._open(feed, row, damaged, before, serial or row.last_serial)
+                chain = chain_of(kept, row)
+                return self._open(feed, row, chain, damaged, before, serial or limits.MAX_SERIAL)
             except Corrupt as error:
                 damaged.append(error)
         if damaged:
@@ -259,7 +245,13 @@ class Depot:
         raise Unavailable(f"the depot has no {feed} snapshot yet: {self.folder}")
 
     def _open(
-        self, feed: str, row: Kept, damaged: list[Corrupt], before: Opened | None, serial: int
+        self,
+        feed: str,
+        row: Kept,
+        deltas: Sequence[KeptDelta],
+        damaged: list[Corrupt],
+        before: Opened | None,
+        serial: int,
     ) -> Opened:
         """A kept chain as of a serial, or as far as its files are good."""
         if before is not None and before.kept.file == row.file:
@@ -272,7 +264,7 @@ class Depot:
         else:
             chain = self._nameless()
             generation, size = base, 0
-        for delta in row.deltas:
+        for delta in deltas:
             if not generation.serial < delta.serial <= serial:
                 continue
             try:
@@ -326,13 +318,15 @@ class Depot:
     def _moved_in(self, feed: str, delta: NewFile) -> KeptDelta:
         name = f"{feed}-{delta.serial}-{secrets.token_hex(8)}.delta"
         _move(delta.path, self._deltas / name)
-        return KeptDelta(name, delta.serial, delta.digest, delta.sha256, delta.size)
+        return KeptDelta(name, delta.serial, delta.digest, delta.sha256, delta.size, delta.made_at)
 
     def _commit(self, feeds: dict[str, list[Kept]], feed: str, kept: Kept, keep: int) -> None:
         """The moved files are durable, then the manifest names them: the one step."""
         _fsync_folder(self._snapshots)
         _fsync_folder(self._deltas)
-        feeds[feed] = [kept, *feeds[feed]][: max(keep, 1)]
+        feeds[feed] = retained(
+            [kept, *feeds[feed]], keep=max(keep, 1), days=self._keep_days, served=None
+        )
         self._write(feeds)
         self._prune(feeds)
 
@@ -358,7 +352,7 @@ class Depot:
         path = self.folder / "manifest.json"
         try:
             with path.open("rb") as file:
-                raw = file.read(limits.MAX_MANIFEST_BYTES)
+                raw = file.read(limits.MAX_DEPOT_MANIFEST_BYTES)
         except FileNotFoundError:
             return {feed: [] for feed in FEEDS}
         try:
@@ -366,7 +360,7 @@ class Depot:
             if fields["format"] != FORMAT:
                 raise ValueError(f"format {fields['format']}")
             listed = fields["feeds"]
-            feeds = {feed: [_kept_of(row) for row in listed.get(feed, [])] for feed in FEEDS}
+            feeds = {feed: [kept_of(row) for row in listed.get(feed, [])] for feed in FEEDS}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Corrupt(
                 "manifest", f"unreadable ({error}): move it away and load again", where=str(path)
@@ -375,7 +369,7 @@ class Depot:
 
     def _write(self, feeds: dict[str, list[Kept]]) -> None:
         rows = {feed: [asdict(kept) for kept in listed] for feed, listed in feeds.items()}
-        text = json.dumps({"format": FORMAT, "feeds": rows}, indent=1)
+        text = json.dumps({"format": FORMAT, "feeds": rows})
         self._write_durably(self.folder / "manifest.json", text.encode())
 
     def _write_durably(self, path: Path, raw: bytes) -> None:
@@ -402,23 +396,37 @@ class Depot:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _kept_of(row: dict[str, object]) -> Kept:
-    """A row of the manifest. Raises TypeError or ValueError where it is none."""
-    fields = cast("dict[str, list[dict[str, str]]]", row)
-    deltas = tuple(KeptDelta(**delta) for delta in fields.pop("deltas", []))  # type: ignore[arg-type]
-    kept = Kept(**fields, deltas=deltas)  # type: ignore[arg-type]
-    names = [kept.file, *(delta.file for delta in deltas)]
-    if any(os.path.basename(name) != name for name in names):
-        raise ValueError("a file's name leaves the folder")
-    return kept
+def _row(head: SnapshotHead, facts: SnapshotFacts, deltas: tuple[KeptDelta, ...]) -> Kept:
+    """A snapshot as the manifest will name it, under a new file name."""
+    return Kept(
+        file=f"{head.feed}-{head.serial}-{secrets.token_hex(8)}.snap",
+        registry_id=head.registry_id,
+        session=head.session,
+        serial=head.serial,
+        made_at=head.made_at,
+        digest=facts.digest,
+        sha256=facts.sha256,
+        size=facts.size,
+        deltas=deltas,
+    )
 
 
-def _reaching(rows: Sequence[Kept], session: str, serial: int) -> Kept | None:
-    """The newest row whose chain passes this serial."""
-    for row in rows:
-        if row.session == session and row.serial <= serial <= row.last_serial:
-            return row
-    return None
+def _reaches(row: Kept, session: str, serial: int) -> bool:
+    return row.session == session and row.serial <= serial <= row.last_serial
+
+
+def _cut(
+    deltas: Sequence[KeptDelta], serial: int
+) -> tuple[tuple[KeptDelta, ...], tuple[KeptDelta, ...]]:
+    """The deltas up to a serial, and those after it."""
+    until = tuple(delta for delta in deltas if delta.serial <= serial)
+    return until, tuple(deltas[len(until) :])
+
+
+def _span(rows: Sequence[Kept]) -> str:
+    """Which serials can be built again, for whoever asked for another."""
+    spans = [f"{row.serial} to {row.last_serial} of session {row.session}" for row in rows[::-1]]
+    return f"is not kept; kept are {', '.join(spans)}" if spans else "is not kept: nothing is"
 
 
 def _move(path: Path, target: Path) -> None:

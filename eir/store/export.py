@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eir import limits
 from eir.core.deadlines import DeadlineTable
-from eir.core.generation import BLACK_UNION, Generation, Section, spec_of
+from eir.core.generation import BLACK_UNION, WELL_KNOWN_REASONS, Generation, Section, spec_of
 from eir.core.imeiset import ImeiSet
 from eir.core.jit import compiled
 from eir.core.orders import Hold, Override
@@ -57,12 +57,12 @@ def export(generation: Generation, folder: Path, progress: Progress = lambda *_:
 
 
 def _manifest(generation: Generation, listed: list[tuple[str, str]]) -> str:
-    blacks = generation.black()
+    own = {n: s for n, s in generation.black().items() if n not in WELL_KNOWN_REASONS}
     lines = [f"feed = {json.dumps(generation.feed)}"]
     lines += [f"registry = {json.dumps(generation.registry_id)}", "max_reject_share = 0.0"]
-    if blacks:
+    if own:
         lines += ["", "[reason_ids]"]
-        lines += [f"{json.dumps(name)} = {section.reason_id}" for name, section in blacks.items()]
+        lines += [f"{json.dumps(name)} = {section.reason_id}" for name, section in own.items()]
     for section, file in listed:
         lines += ["", "[[file]]", f"path = {json.dumps(file)}", f"list = {json.dumps(section)}"]
         lines += ['format = "csv"', "allow_empty = true"]

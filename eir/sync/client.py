@@ -67,12 +67,13 @@ class Memory:
 class Candidate:
     """A generation built aside, and the fetched files that it was built of, in order.
 
-    ``base``: the files begin with a snapshot, and what was kept before it is of no use any more.
+    ``made_at``: when the feed made each, Unix seconds. ``base``: the files begin with a snapshot.
     ``steps``: what the delta files say.
     """
 
     generation: Generation
     files: tuple[tuple[FeedFile, Path], ...]
+    made_at: tuple[int, ...]
     base: bool
     steps: tuple[Delta, ...]
 
@@ -296,12 +297,14 @@ class _Run:
         """The candidate; None where a file did not apply, which is remembered."""
         generation = self.held
         steps: list[Delta] = []
+        made_at: list[int] = []
         for file, path in parts:
             try:
                 if file is chosen.snapshot:
                     generation = self._read_snapshot(file, path, head)
                 else:
                     generation = self._advanced(generation, file, path, steps)
+                made_at.append(generation.made_at)
             except (Corrupt, Conflict, Refused) as error:
                 _log.error("%s did not apply: %s", file.name, error)
                 self._remember(replace(self._memory, failed=self._memory.failed | {file.sha256}))
@@ -309,7 +312,8 @@ class _Run:
                 return None
         if generation is None:
             raise Conflict("a plan without files")
-        return Candidate(generation, tuple(parts), chosen.snapshot is not None, tuple(steps))
+        by_snapshot = chosen.snapshot is not None
+        return Candidate(generation, tuple(parts), tuple(made_at), by_snapshot, tuple(steps))
 
     def _read_snapshot(self, file: FeedFile, path: Path, head: Head) -> Generation:
         found = open_snapshot(path)

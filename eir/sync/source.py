@@ -20,6 +20,7 @@ from eir import limits
 from eir.errors import Refused
 from eir.feed.address import Address
 from eir.feed.head import HEAD_NAME, KEYS_NAME, FeedFile, is_file_name
+from eir.sync.folder_reader import FolderReader
 from eir.sync.mutual_tls import MutualTlsReader
 from eir.sync.reader import Body, Patience, Piece, Reader
 
@@ -150,9 +151,11 @@ class Source:
 def open_source(address: Address, patience: Patience) -> Source:
     """The source at ``address``.
 
-    Raises Refused ``feed-extra-missing``, ``fetch-missing`` or ``fetch-failed`` (a certificate
-    file that is none).
+    Raises Refused ``feed-extra-missing`` (a folder needs no extra), or ``fetch-failed`` (a
+    certificate file that is none).
     """
+    if address.place == "folder":
+        return Source(FolderReader(address.folder), patience)
     if address.client_certificate is not None:
         return Source(MutualTlsReader(address, patience), patience)
     try:

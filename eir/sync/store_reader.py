@@ -1,4 +1,4 @@
-"""Reads a folder, a web server or a bucket through obstore (the ``feed`` extra)."""
+"""Reads a web server or a bucket through obstore (the ``feed`` extra)."""
 
 from __future__ import annotations
 

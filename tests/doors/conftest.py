@@ -37,6 +37,7 @@ from eir.doors.native_door import NativeDoor, NativeSettings
 from eir.errors import Unavailable
 from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
 from eir.serve.checker import Answer, Checker
+from eir.serve.events import Events
 from eir.serve.holder import Holder, Serving
 from eir.wire.v1 import eligibility_pb2 as wire
 from eir.wire.v1 import eligibility_pb2_grpc as wire_grpc
@@ -150,19 +151,22 @@ class OutsideItsLoop:
         return self._thread.submit(self._door.stop(drain_seconds))
 
 
-def native_door(settings: GrpcSettings, checker: Checking) -> NativeDoor:
+def native_door(
+    settings: GrpcSettings, checker: Checking, events: Events | None = None
+) -> NativeDoor:
     """A native door with grpcio's behind it, as a node puts them together."""
     common = {field.name for field in fields(NativeSettings)} & set(GrpcSettings.__slots__)
     return NativeDoor(
         NativeSettings(**{name: getattr(settings, name) for name in common}),
         checker,
-        lambda address: GrpcDoor(replace(settings, listen=(address,)), checker),
+        lambda address: GrpcDoor(replace(settings, listen=(address,)), checker, events),
+        events,
     )
 
 
 Opener = Callable[..., RunningDoor]
 
-ENGINES: dict[str, Callable[[GrpcSettings, Checking], AnyDoor]] = {
+ENGINES: dict[str, Callable[..., AnyDoor]] = {
     "grpcio": GrpcDoor,
     "native": native_door,
 }
@@ -186,9 +190,11 @@ def new_door(request: pytest.FixtureRequest) -> Callable[[GrpcSettings, Checking
 def _opener(engine: str, thread: LoopThread) -> Iterator[Opener]:
     opened: list[RunningDoor] = []
 
-    def open_door(checker: FakeChecker, **settings: object) -> RunningDoor:
+    def open_door(
+        checker: FakeChecker, *, events: Events | None = None, **settings: object
+    ) -> RunningDoor:
         chosen = GrpcSettings(**{"listen": ("127.0.0.1:0",), **settings})  # type: ignore[arg-type]
-        opened.append(OutsideItsLoop(thread, ENGINES[engine](chosen, checker)))
+        opened.append(OutsideItsLoop(thread, ENGINES[engine](chosen, checker, events)))
         return opened[-1]
 
     open_door.opened = opened  # type: ignore[attr-defined]

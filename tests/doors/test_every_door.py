@@ -177,9 +177,10 @@ def tbcd(digits: str) -> bytes:
     return bytes.fromhex("".join(b + a for a, b in zip(padded[::2], padded[1::2], strict=True)))
 
 
-async def test_one_verdict_through_every_door(tables: Tables) -> None:
+@pytest.mark.parametrize("engine", ["grpcio", "native"])
+async def test_one_verdict_through_every_door(tables: Tables, engine: str) -> None:
     asked = everyone()
-    async with a_node(tables) as node:
+    async with a_node(tables, DOORS.replace("[grpc]", f'[grpc]\nengine = "{engine}"')) as node:
         await node.ready()
         grpc, s13, n5g_address = node.doors.addresses
         assert s13 == f"127.0.0.1:{node.s13.port}"
@@ -249,6 +250,12 @@ async def test_every_verdict_is_counted_by_door_status_and_reason_and_by_peer(
         told = await asyncio.to_thread(by_grpc, node.doors.addresses[0], asked)
         await by_s13(node.s13, asked * 2)
         await by_n5g(node.doors.addresses[2], asked * 3)
+        with pytest.raises(Refused):
+            await asyncio.to_thread(
+                by_grpc, node.doors.addresses[0], [("490154203237518", "x", "")]
+            )
+        async with httpx.AsyncClient(http1=False, http2=True) as client:
+            await client.get(f"http://{node.doors.addresses[2]}/elsewhere")
         unsure = await talk.opened(node.s13)
         assert (await unsure.ask(talk.ecr_of(state=None))).result == 5005
         unsure.hang_up()
@@ -264,9 +271,11 @@ async def test_every_verdict_is_counted_by_door_status_and_reason_and_by_peer(
         assert node.events["s13", "answer", form, MME] == times
     assert node.events["s13", "fault", "5005", MME] == 1
     assert node.events["s13", "opened", "", MME] == 2
-    statuses = Counter("404" if status == "UNKNOWN" else "200" for status in told * 3)
-    for status, times in statuses.items():
-        assert node.events["n5g", "answer", status] == times
+    for door, doubled in (("n5g", 3), ("grpc", 1)):
+        for status, times in Counter(status.lower() for status in told * doubled).items():
+            assert node.events[door, "answer", status, "127.0.0.1"] == times
+    assert node.events["n5g", "fault", "404", "127.0.0.1"] == 1
+    assert node.events["grpc", "fault", "INVALID_ARGUMENT", "127.0.0.1"] == 1
 
 
 async def test_only_one_process_opens_what_can_t_be_shared(tables: Tables) -> None:

@@ -5,69 +5,22 @@ Each attack keeps its connection open until the door has answered somebody else.
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from collections.abc import Iterator
 
-import h2.config
-import h2.connection
-import h2.exceptions
 import pytest
 from grpc import StatusCode
 
 from eir.wire.v1 import eligibility_pb2 as wire
-
-CHECK = "/eir.v1.Eligibility/Check"
-BATCH = "/eir.v1.Eligibility/CheckBatch"
-HEADERS = (
-    (":method", "POST"),
-    (":scheme", "http"),
-    (":authority", "eir.example"),
-    ("te", "trailers"),
-    ("content-type", "application/grpc"),
-)
-
-
-class Hostile:
-    """One HTTP/2 connection that checks nothing of what it sends."""
-
-    def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=30)
-        self.h2 = h2.connection.H2Connection(
-            h2.config.H2Configuration(
-                header_encoding=None,
-                validate_outbound_headers=False,
-                normalize_outbound_headers=False,
-            )
-        )
-        self.h2.initiate_connection()
-        self.send()
-
-    def send(self) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.socket.sendall(self.h2.data_to_send())
-
-    def open(self, path: str, *more: tuple[str, str]) -> int:
-        stream = self.h2.get_next_available_stream_id()
-        self.h2.send_headers(stream, [*HEADERS, (":path", path), *more])
-        return stream
-
-    def ask(self, path: str, message: bytes, *, told: int | None = None) -> int:
-        stream = self.open(path)
-        length = len(message) if told is None else told
-        body = b"\0" + length.to_bytes(4, "big") + message
-        self.h2.send_data(stream, body, end_stream=True)
-        return stream
+from tests.doors.frames import BATCH, CHECK, Frames
 
 
 @pytest.fixture
-def hostile(open_door, checker, stub_of, a_check) -> Iterator[Hostile]:
+def hostile(open_door, checker, stub_of, a_check) -> Iterator[Frames]:
     """A hostile connection; others are answered before, beside it, and after it."""
     address = open_door(checker).address
     stub = stub_of(address)
     assert stub.Check(a_check, timeout=30).status
-    attacker = Hostile(address)
+    attacker = Frames(address)
     yield attacker
     assert stub.Check(a_check, timeout=30).status
     assert stub_of(address).Check(a_check, timeout=30).status

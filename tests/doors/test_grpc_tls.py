@@ -6,6 +6,7 @@ import pytest
 from grpc import StatusCode
 
 from eir.errors import Refused
+from eir.serve.events import Events
 
 
 def _pair(tls_files):
@@ -34,11 +35,13 @@ def test_mtls(
     open_tls_door, checker, tls_files, ours, trusting, theirs, stub_of, failure_of, a_check
 ):
     known, unknown = ours.issue("core-1"), theirs.issue("core-1")
-    door = open_tls_door(checker, **tls_files())
+    events = Events()
+    door = open_tls_door(checker, events=events, **tls_files())
     assert stub_of(door.address, trusting(ours, known)).Check(a_check, timeout=30).status
     for credentials in (trusting(ours), trusting(ours, unknown)):
         stub = stub_of(door.address, credentials)
         assert failure_of(stub.Check, a_check)[0] is StatusCode.UNAVAILABLE
+    assert {(key[1], key[3]): times for key, times in events} == {("answer", "core-1"): 1}
 
 
 def test_new_certificates_are_taken_up_and_no_connection_is_lost(

@@ -26,6 +26,7 @@ from eir.errors import Refused
 from eir.ops.config import read_config
 from eir.ops.doors import open_doors
 from eir.serve.checker import Checker
+from eir.serve.events import Events
 from eir.serve.holder import Holder, Serving
 from eir.wire.v1 import eligibility_pb2 as wire
 from eir.wire.v1 import eligibility_pb2_grpc as wire_grpc
@@ -148,13 +149,16 @@ def test_a_fault_of_ours_ends_the_calls_decided_with_it_and_no_other(
 def test_past_capacity_calls_are_shed_and_those_before_answered(
     open_native, checker, connect, a_check, stub_of
 ):
-    door = open_native(checker, max_calls=8)
+    events = Events()
+    door = open_native(checker, max_calls=8, events=events)
     crowd = Crowd(checker, connect(door.address), a_check)
     calls = crowd.gather([a_check] * 200)
     crowd.release()
     ended = outcomes(calls)
     assert set(ended) == {StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED}
     assert 8 <= ended[StatusCode.OK] < 100
+    shed_calls = ended[StatusCode.RESOURCE_EXHAUSTED]
+    assert events["grpc", "fault", "RESOURCE_EXHAUSTED", "127.0.0.1"] == shed_calls
     shed = next(call for call in calls if call.code() is StatusCode.RESOURCE_EXHAUSTED)
     assert shed.details().startswith("calls-exhausted:")
     assert stub_of(door.address).Check(a_check, timeout=30).status

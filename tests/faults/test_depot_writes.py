@@ -16,7 +16,7 @@ import pytest
 from eir.errors import Corrupt
 from tests.scenarios.world import FEED, Content, Engine, Registry, white
 
-STEPS = ("fsync", "rename", "unlink", "fchmod")
+STEPS = ("fsync", "rename", "replace", "link", "unlink", "fchmod")
 OLD, NEW = white(1, 2), white(3, 4)
 
 
@@ -27,13 +27,16 @@ class Killed(BaseException):
 @contextmanager
 def failing(monkeypatch: pytest.MonkeyPatch, nth: int, *, after: bool, how: Exception | Killed
             ) -> Iterator[list[str]]:  # fmt: skip
-    """The nth step on the disk fails, before or after it is done."""
+    """The nth step on the disk fails, before or after it is done; who is Killed there takes no
+    other step, not even one that would tidy up.
+    """
     done: list[str] = []
 
     def failing_step(name: str, real: Callable[..., object]) -> Callable[..., object]:
         def step(*given: object, **named: object) -> object:
+            dead = isinstance(how, Killed) and 0 < nth <= len(done)
             done.append(name)
-            if len(done) == nth and not after:
+            if dead or (len(done) == nth and not after):
                 raise how
             result = real(*given, **named)
             if len(done) == nth:

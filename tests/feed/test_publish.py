@@ -85,6 +85,9 @@ class MortalSite:
     def remove(self, name: str) -> None:
         self._change(lambda: self.inner.remove(name))
 
+    def clear(self, *, before: int) -> None:
+        self._change(lambda: self.inner.clear(before=before))
+
 
 @dataclass
 class Feed:

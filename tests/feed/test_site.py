@@ -1,5 +1,6 @@
 """Publishing into a folder: whole old or whole new, never changed, the second publisher loses."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -93,6 +94,30 @@ def test_standing_files_are_listed_and_removed(site: Site, tmp_path: Path) -> No
     for _ in range(2):
         site.remove(names[0])
     assert [each.name for each in site.standing()] == names[1:]
+
+
+def test_each_head_is_of_a_later_second(site: Site, tmp_path: Path) -> None:
+    """For servers that tell files of one length apart by that alone."""
+    tag, seconds = None, []
+    for raw in (b"1", b"2", b"3"):
+        tag = site.swap("head", raw, was=tag)
+        seconds.append(int((tmp_path / "feed" / "head").stat().st_mtime))
+    assert seconds == sorted(set(seconds))
+
+
+def test_only_what_was_left_half_written_long_ago_is_cleared(site: Site, tmp_path: Path) -> None:
+    folder, scratch = tmp_path / "feed", f".delta-2-aa.{'0f' * 8}"
+    site.swap("head", b"h", was=None)
+    site.add("delta-2-aa", source(tmp_path, b"12345"))
+    for name in (scratch, ".well-known", ".htaccess.bak"):
+        (folder / name).write_bytes(b"half")
+    kept = {path.name for path in folder.iterdir()}
+    for path in folder.iterdir():
+        os.utime(path, (1_000, 1_000))
+    site.clear(before=1_000)
+    assert {path.name for path in folder.iterdir()} == kept
+    site.clear(before=1_001)
+    assert {path.name for path in folder.iterdir()} == kept - {scratch}
 
 
 def test_a_failed_write_leaves_nothing(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -56,6 +58,7 @@ def feed(tmp_path: Path) -> Feed:
 @pytest.fixture
 def config(tmp_path: Path, feed: Feed) -> Path:
     more = (
+        '\n[metrics]\nlisten = "127.0.0.1:0"\n'
         f'\n[feed]\nurl = "../feed"\nroot_key = "{key_text(ROOT.public, "root")}"\n'
         'registry = "test"\nevery = 1\n[guard]\nmax_newly_refused = 10\n'
     )
@@ -71,6 +74,18 @@ def node(config: Path) -> Iterator[Node]:
 
 def status(config: Path) -> dict[str, object]:
     return run("sync", "status", "--config", config, "--json").document
+
+
+def metrics(node: Node) -> dict[str, float]:
+    """What the node exposes of its feed, by name and labels as they are written."""
+    (address,) = re.findall(r"metrics on (\S+)", node.log)
+    with urllib.request.urlopen(f"http://{address}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return {
+        name: float(value)
+        for name, _, value in (line.rpartition(" ") for line in lines)
+        if name.startswith("eir_sync_")
+    }
 
 
 def served(config: Path) -> int:
@@ -101,6 +116,28 @@ def test_many_deltas_reach_the_workers_one_by_one(node: Node, feed: Feed, config
         assert told["status"] == "STATUS_BLACKLISTED"
 
 
+def test_the_base_is_compacted_while_checks_go_on(feed: Feed, config: Path) -> None:
+    config.write_text(config.read_text() + "[compaction]\nmax_deltas = 3\n")
+    with serving(config.parent) as node:
+        node.wait_for("sync: snapshot [first-load]")
+        for number in range(1, 4):
+            feed.publish(5_000, stolen=range(number))
+            assert sync(config).document["to"] == number + 1
+        node.wait_for("compaction: registry serial 4: done")
+        feed.publish(5_000, stolen=range(4))
+        assert sync(config).document["to"] == 5
+        assert served(config) == 5
+        for number in range(4):
+            told = run("check", f"{FIRST + 2 * number}", "--config", config, "--json").document
+            assert told["status"] == "STATUS_BLACKLISTED"
+        assert run("diff", 1, 3, "--config", config, "--json").document["sections"] == {
+            "black.stolen": {"removed": 0, "added": 2}
+        }
+        assert node.stop() == 0
+    with serving(config.parent):
+        assert served(config) == 5
+
+
 def test_a_restart_serves_base_and_deltas(feed: Feed, config: Path) -> None:
     assert sync(config).document["reason"] == "first-load"
     feed.publish(5_000, stolen=[1, 2])
@@ -124,6 +161,23 @@ def test_too_much_waits_for_a_person(node: Node, feed: Feed, config: Path) -> No
     node.wait_for("sync: deltas [deltas]")
     assert served(config) == 2
     assert run("sync", "accept", "--yes", "--config", config).code == 3
+
+
+def test_the_metrics_tell_of_the_feed(node: Node, feed: Feed, config: Path) -> None:
+    one = '{feed="registry"}'
+    told = metrics(node)
+    assert told[f"eir_sync_serial{one}"] == told[f"eir_sync_head_serial{one}"] == 1
+    assert told['eir_sync_runs_total{feed="registry",kind="snapshot",reason="first-load"}'] == 1
+    assert told[f"eir_sync_bytes_total{one}"] > 1_000
+    assert 0 < told[f"eir_sync_age_seconds{one}"] < 3_600
+    feed.publish(5_000, stolen=range(11))
+    node.wait_for("sync: held [guard]")
+    told = metrics(node)
+    assert (told[f"eir_sync_held{one}"], told[f"eir_sync_lag_serials{one}"]) == (1, 1)
+    assert told['eir_sync_runs_total{feed="registry",kind="held",reason="guard"}'] >= 1
+    assert run("rollback", 1, "--config", config).code == 0
+    assert metrics(node)[f"eir_sync_pinned{one}"] == 1
+    assert told[f"eir_sync_stale{one}"] == told[f"eir_sync_detached{one}"] == 0
 
 
 def test_a_rollback_pins_until_released(node: Node, feed: Feed, config: Path) -> None:

@@ -16,8 +16,11 @@ from eir.core.explanation import Origin
 from eir.core.policy import BLACK_BASE, Status
 from eir.doors.grpc_admin import NodeStatus, ServedGeneration, WorkerStatus
 from eir.errors import Refused
+from eir.ops.compaction import CompactionOutcome, CompactionState
 from eir.ops.meters import MetricsPage
+from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
+from eir.ops.watch import WatchFigures
 from eir.serve.counters import Counters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,10 +69,38 @@ class ToyNode:
             counters.decided(nanoseconds)
         tally.add(counters, ["bound" if code == 9 else "stolen" for code in range(96)])
         tally.events["s13", "closed", "watchdog", "mme.x"] = 5
+        tally.spared = 6
         return tally
+
+    def watched(self) -> WatchFigures:
+        return WatchFigures(open_since=1_700_000_000, rate=50, baseline=4.5, clock_jumped=True)
 
     def reloads(self) -> dict[str, int]:
         return {"done": 4, "refused": 1}
+
+    def feeds(self) -> list[FeedFigures]:
+        return [
+            FeedFigures(
+                feed="registry",
+                reached=8,
+                served=6,
+                head=9,
+                age_s=12.5,
+                stale=True,
+                held=True,
+                pinned=True,
+                detached=True,
+                runs={("held", "guard"): 3, ("deltas", "deltas"): 2},
+                fetched_bytes=4_321,
+                last_at=1_700_000_050,
+                last_s=0.25,
+            )
+        ]
+
+    def compactions(self) -> dict[str, CompactionState]:
+        done = CompactionOutcome("done", "registry", 7, seconds=12.5, peak_bytes=2_000_000)
+        counts = {"done": 3, "overtaken": 2, "failed": 1}
+        return {"registry": CompactionState(500, 900, 12, True, counts, done, done)}
 
 
 @pytest.fixture
@@ -107,6 +138,15 @@ PROVEN: list[tuple[str, dict[str, str], float]] = [
     ("eir_items", {"feed": "registry", "section": "black.stolen"}, 2),
     ("eir_reloads_total", {"outcome": "done"}, 4),
     ("eir_reloads_total", {"outcome": "refused"}, 1),
+    ("eir_overlay_keys", {"feed": "registry"}, 500),
+    ("eir_overlay_due_keys", {"feed": "registry"}, 900),
+    ("eir_overlay_deltas", {"feed": "registry"}, 12),
+    ("eir_compaction_running", {"feed": "registry"}, 1),
+    ("eir_compaction_last_seconds", {"feed": "registry"}, 12.5),
+    ("eir_compaction_last_peak_bytes", {"feed": "registry"}, 2_000_000),
+    ("eir_compactions_total", {"feed": "registry", "outcome": "done"}, 3),
+    ("eir_compactions_total", {"feed": "registry", "outcome": "overtaken"}, 2),
+    ("eir_compactions_total", {"feed": "registry", "outcome": "failed"}, 1),
     ("eir_checks_total", {"door": "grpc", "reason": "bound", "status": "WHITELISTED"}, 4),
     ("eir_checks_total", {"door": "n5g", "reason": "stolen", "status": "BLACKLISTED"}, 2),
     (
@@ -129,6 +169,24 @@ PROVEN: list[tuple[str, dict[str, str], float]] = [
     ("eir_worker_takeup_seconds", {"worker": "0"}, 0.5),
     ("eir_worker_rss_bytes", {"worker": "0"}, 1_000),
     ("eir_worker_pss_bytes", {"worker": "0"}, 400),
+    ("eir_breaker_open", {}, 1),
+    ("eir_breaker_refusals", {}, 50),
+    ("eir_breaker_usual", {}, 4.5),
+    ("eir_refusals_spared_total", {}, 6),
+    ("eir_clock_jumped", {}, 1),
+    ("eir_sync_serial", {"feed": "registry"}, 8),
+    ("eir_sync_head_serial", {"feed": "registry"}, 9),
+    ("eir_sync_lag_serials", {"feed": "registry"}, 3),
+    ("eir_sync_age_seconds", {"feed": "registry"}, 12.5),
+    ("eir_sync_stale", {"feed": "registry"}, 1),
+    ("eir_sync_held", {"feed": "registry"}, 1),
+    ("eir_sync_pinned", {"feed": "registry"}, 1),
+    ("eir_sync_detached", {"feed": "registry"}, 1),
+    ("eir_sync_last_run_time_seconds", {"feed": "registry"}, 1_700_000_050),
+    ("eir_sync_last_run_seconds", {"feed": "registry"}, 0.25),
+    ("eir_sync_runs_total", {"feed": "registry", "kind": "held", "reason": "guard"}, 3),
+    ("eir_sync_runs_total", {"feed": "registry", "kind": "deltas", "reason": "deltas"}, 2),
+    ("eir_sync_bytes_total", {"feed": "registry"}, 4_321),
 ]
 
 

@@ -1,6 +1,11 @@
 """What the guard holds waits for a person, survives a restart, and lapses when superseded."""
 
+import pytest
+
 from eir.core.generation import Generation
+from eir.core.policy import Policy
+from eir.ops.weighing import Beside, judge_by
+from eir.serve.guard import GuardLimits
 from eir.sync.client import Candidate, Change
 from tests.scenarios.world import Engine, Registry, white
 
@@ -47,3 +52,29 @@ def test_what_was_accepted_lapses_when_superseded(registry: Registry, following:
     registry.announce()
     assert following.sync().to_serial == 5
     assert following.keeping.memory().waiting is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "figures"),
+    [
+        (range(1, 700), "white shrinks from 1,000 items to 699"),
+        (range(1, 2_100), "white grows from 1,000 items to 2,099"),
+    ],
+    ids=["shrinks", "grows"],
+)
+def test_a_list_that_leaves_the_guards_bounds(
+    registry: Registry, engine: Engine, keys: range, figures: str
+) -> None:
+    engine.judge = judge_by(lambda: Beside(GuardLimits(), Policy(), {}, 0, 3_600))
+    registry.say(white(*range(1, 1_001)))
+    registry.announce()
+    assert engine.sync().reason == "first-load"
+    registry.say(white(*keys))
+    registry.announce(snapshot=2, deltas=[])
+    for _ in range(2):
+        outcome = engine.sync()
+        assert (outcome.kind, outcome.detail, outcome.alarm) == ("held", figures, True)
+    assert engine.holds(white(*range(1, 1_001)))
+    registry.say(white(*range(1, 1_002)))
+    registry.announce(snapshot=3)
+    assert engine.sync().to_serial == 3

@@ -2,13 +2,15 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from eir.core.delta import Change, Delta, Items
 from eir.errors import Refused
 from eir.feed.head import FeedFile
 from tests.core.contents import array
-from tests.scenarios.world import Engine, Registry, white
+from tests.feed.test_delta_file import resealed
+from tests.scenarios.world import Engine, Registry, session_of, white
 
 
 def items(*keys: int) -> Items:
@@ -62,6 +64,58 @@ def test_a_delta_signed_but_cut_or_longer_gives_way_to_the_snapshot(
     assert following.holds(white(3))
 
 
+def test_a_delta_signed_but_truncated_anywhere(registry: Registry, following: Engine) -> None:
+    registry.say(white(3))
+    good = registry.deltas[3]
+    raw = registry.files[good.name]
+    for size in (*range(1, len(raw), 7), len(raw) - 1):
+        replace_delta(registry, registry.put(3, raw[:size], good.digest, "delta"))
+        registry.announce(snapshot=1)
+        assert following.sync().reason == "snapshot-behind", size
+    assert following.holds(white(1, 2))
+    replace_delta(registry, good)
+    registry.announce(snapshot=1)
+    assert following.sync().kind == "deltas"
+    assert following.holds(white(3))
+
+
+def test_a_snapshot_signed_but_truncated_anywhere(registry: Registry, engine: Engine) -> None:
+    registry.say(white(1, 2))
+    good = registry.snapshots[1]
+    raw = registry.files[good.name]
+    for size in (*range(1, len(raw), 13), len(raw) - 1):
+        registry.snapshots[1] = registry.put(1, raw[:size], good.digest, "snapshot")
+        registry.announce()
+        assert engine.sync().reason == "snapshot-failed", size
+    assert engine.held is None
+    registry.snapshots[1] = good
+    registry.announce()
+    assert engine.sync().reason == "first-load"
+    assert engine.holds(white(1, 2))
+
+
+def test_a_file_that_unfolds_into_more_than_there_is_memory(
+    registry: Registry, following: Engine
+) -> None:
+    registry.say(white(3))
+    good = registry.deltas[3]
+    bomb = resealed(registry.files[good.name], sections=[["white", 0, [1 << 60, 0, 0], [0, 0, 0]]])
+    replace_delta(registry, registry.put(3, bomb, good.digest, "delta"))
+    registry.announce(snapshot=3)
+    assert following.sync().reason == "delta-failed"
+    assert following.holds(white(3))
+
+
+def test_a_snapshot_of_another_session(registry: Registry, following: Engine) -> None:
+    registry.say(white(3))
+    other = dataclasses.replace(registry.generations[3], session=session_of(9))
+    registry.snapshots[3] = registry.snapshot(other)
+    registry.announce(snapshot=3, deltas=[])
+    outcome = following.sync()
+    assert (outcome.reason, outcome.alarm) == ("snapshot-failed", True)
+    assert following.holds(white(1, 2))
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -104,6 +158,24 @@ def test_a_delta_that_contradicts_the_content(
     registry.deltas[3] = dataclasses.replace(
         registry.deltas[3], digest=registry.snapshots[3].digest
     )
+    registry.announce(snapshot=3)
+    assert following.sync().reason == "delta-failed"
+    assert following.holds(white(3))
+
+
+@pytest.mark.parametrize("key", [1, 7], ids=["that-is-there", "that-is-not"])
+@pytest.mark.parametrize("way", ["removed", "added"])
+def test_a_delta_that_has_an_item_twice(
+    registry: Registry, following: Engine, monkeypatch: pytest.MonkeyPatch, key: int, way: str
+) -> None:
+    registry.say(white(3))
+    good = registry.deltas[3]
+    twice = Items(np.array([[key], [key]], np.uint64))
+    sides = {"removed": items(), "added": items(), way: twice}
+    with monkeypatch.context() as careless:
+        careless.setattr("eir.feed.delta_file.check_delta", lambda feed, delta: None)
+        bad = registry.write(3, changed(**sides))
+    replace_delta(registry, dataclasses.replace(bad, digest=good.digest))
     registry.announce(snapshot=3)
     assert following.sync().reason == "delta-failed"
     assert following.holds(white(3))

@@ -127,6 +127,34 @@ def test_history_rewritten_is_taken_with_an_alarm(registry: Registry, following:
     assert following.holds(white(1, 5, 6))
 
 
+@pytest.mark.parametrize("by", ["delta", "snapshot"])
+def test_history_rewritten_by_one_file_alone(
+    registry: Registry, following: Engine, by: str
+) -> None:
+    """The other kind is not in the head, or is what it was."""
+    registry.begin_anew(epoch=1)
+    for keys in ((1,), (1, 5), (1, 5, 6)):
+        registry.say(white(*keys))
+    if by == "delta":
+        registry.announce(snapshot=3, deltas=[2, 3])
+    else:
+        registry.announce(snapshot=2, deltas=[3])
+    outcome = following.sync()
+    assert (outcome.kind, outcome.reason, outcome.alarm) == ("snapshot", "history-rewritten", True)
+    assert following.holds(white(1, 5, 6))
+
+
+def test_deltas_bigger_than_the_snapshot_mean_the_snapshot(
+    registry: Registry, following: Engine
+) -> None:
+    for keys in (range(1_000, 9_000, 7), range(2_000, 9_000, 11), (9,)):
+        registry.say(white(*keys))
+    registry.announce(snapshot=5)
+    outcome = following.sync()
+    assert (outcome.kind, outcome.reason, outcome.to_serial) == ("snapshot", "deltas-too-big", 5)
+    assert following.holds(white(9))
+
+
 def test_too_many_deltas_mean_a_newer_snapshot(registry: Registry, following: Engine) -> None:
     for key in range(3, 8):
         registry.say(white(key))

@@ -1,6 +1,9 @@
 """Heads and keys of somebody else, of yesterday, or of an attacker: what served goes on."""
 
-from eir.feed.head import HEAD_NAME
+import msgpack
+import pytest
+
+from eir.feed.head import HEAD, HEAD_NAME
 from tests.scenarios.world import KEY, NOW, OTHER, Engine, Registry, white
 
 
@@ -36,6 +39,50 @@ def test_a_head_one_behind(registry: Registry, following: Engine) -> None:
     assert following.sync().to_serial == 3
     registry.files[HEAD_NAME] = stale
     refused(following, "head-replayed", serial=3)
+
+
+def test_a_head_far_behind(registry: Registry, following: Engine) -> None:
+    stale = registry.files[HEAD_NAME]
+    for key in range(3, 20):
+        registry.say(white(key))
+    registry.announce()
+    assert following.sync().to_serial == 19
+    registry.files[HEAD_NAME] = stale
+    refused(following, "head-replayed", serial=19)
+
+
+def resigned(registry: Registry, **changes: object) -> None:
+    """The head with fields that no publisher of ours would sign, signed by its key."""
+    fields = msgpack.unpackb(HEAD.open(registry.files[HEAD_NAME], [KEY.public]))
+    registry.files[HEAD_NAME] = HEAD.seal(msgpack.packb(fields | changes), KEY)
+
+
+@pytest.mark.parametrize("order", [[1, 0, 0], [0, 0, 1], [1, 0], [0, 1, 1]], ids=str)
+def test_deltas_that_are_doubled_or_out_of_order(
+    registry: Registry, following: Engine, order: list[int]
+) -> None:
+    for key in (3, 4):
+        registry.say(white(key))
+    registry.announce(deltas=[3, 4])
+    good = registry.files[HEAD_NAME]
+    listed = msgpack.unpackb(HEAD.open(good, [KEY.public]))["deltas"]
+    resigned(registry, deltas=[listed[place] for place in order])
+    refused(following, "feed-malformed")
+    registry.files[HEAD_NAME] = good
+    assert following.sync().to_serial == 4
+
+
+@pytest.mark.parametrize("name", ["../head", "/etc/passwd", "..", "a/b", "head"])
+def test_a_name_that_leaves_the_folder(registry: Registry, following: Engine, name: str) -> None:
+    registry.say(white(3))
+    head = registry.announce(deltas=[3])
+    raw = registry.files[HEAD_NAME]
+    (file,) = msgpack.unpackb(HEAD.open(raw, [KEY.public]))["deltas"]
+    assert file["name"] == head.deltas[0].name
+    resigned(registry, deltas=[file | {"name": name}])
+    registry.asked.clear()
+    refused(following, "feed-malformed")
+    assert registry.asked == ["keys", "head"]
 
 
 def test_an_older_session_is_a_replay_even_when_all_data_is_lost(

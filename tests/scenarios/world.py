@@ -21,7 +21,7 @@ from eir.store.depot import Depot, Opened
 from eir.sync.client import Candidate, Gate, Heard, run
 from eir.sync.outcome import SyncOutcome
 from eir.sync.plan import PlanLimits
-from eir.sync.reader import Body, Patience
+from eir.sync.reader import Body, Patience, Reader
 from eir.sync.source import Source
 from tests.core.contents import Content, Listed, content_of, generation_of, without_empty
 
@@ -157,7 +157,8 @@ class Registry:
 class Engine:
     """One node's gate over a depot, without doors."""
 
-    def __init__(self, folder: Path, registry: Registry) -> None:
+    def __init__(self, folder: Path, registry: Reader, patience: Patience | None = None) -> None:
+        self.patience = patience or Patience()
         self.depot = Depot(folder)
         self.keeping = FeedKeeping(self.depot, FEED, keep=3)
         self.registry = registry
@@ -171,12 +172,11 @@ class Engine:
         self.opened: Opened | None = None
 
     def sync(self, **options: bool) -> SyncOutcome:
-        patience = Patience()
         gate = Gate(
             feed=FEED,
             registry_id="nation",
             roots=(ROOT.public,),
-            source=Source(self.registry, patience),
+            source=Source(self.registry, self.patience),
             keeping=self.keeping,
             judge=lambda old, new: self.judge(old, new),
             publish=self.published.append,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from eir import limits
 from eir.core.orders import Override
 from eir.errors import Refused
 from eir.feed.codec import open_snapshot
@@ -193,6 +195,12 @@ def test_ceir_list(bench: Bench) -> None:
     assert bench.keys("black.stolen") == [A, B]
 
 
+def test_ceir_incremental_file_is_no_full_list(bench: Bench) -> None:
+    bench.file("c.csv", f"Device Id,Operation\n{A},Add\n", "black.stolen", format="ceir")
+    refused = bench.refused()
+    assert (refused.reason, "delta" in refused.detail) == ("file-header", True)
+
+
 @pytest.mark.parametrize("format_name", ["ceir", "csv"])
 def test_a_message_is_neither_data_nor_an_empty_list(bench: Bench, format_name: str) -> None:
     bench.file("m.csv", "Message\nNo records found.\n", "white", format=format_name)
@@ -306,6 +314,24 @@ def test_an_interrupt_leaves_nothing(bench: Bench) -> None:
     assert {path.name for path in bench.folder.iterdir()} == {"1.csv", "lists.toml"}
 
 
+def test_an_interrupt_while_the_next_batch_is_fetched_leaves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(step: Progress) -> None:
+        if step.stage == "sort" and 0 < step.done < step.total:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(limits, "LOAD_BATCH_ROWS", 2_048)
+    keys = "\n".join(f"{key:014d}" for key in range(1, 20_001))
+    bench.file("1.csv", f"imei\n{keys}\n", "white")
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        bench.load(progress=stop)
+    assert threading.active_count() == before
+    assert {path.name for path in bench.folder.iterdir()} == {"1.csv", "lists.toml"}
+    assert bench.load().lists[0].items == 20_000
+
+
 def test_a_folder_that_cannot_be_written(bench: Bench) -> None:
     bench.out = bench.folder / "missing" / "out.eir"
     assert bench.file("1.csv", f"imei\n{A}\n", "white").refused().reason == "scratch-unwritable"
@@ -341,6 +367,7 @@ def test_the_store_imports_without_the_extra(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text('feed="registry"\n[[file]]\npath="x"\nlist="white"\n')
     code = f"""
 import sys
+import threading
 sys.modules["duckdb"] = sys.modules["pyarrow"] = None
 from pathlib import Path
 from eir.core.subscriber import Numbering

@@ -88,7 +88,8 @@ _IMEI: Final = Field(
     problem="CASE WHEN {t} = '' THEN 'imei-missing'"
     " WHEN {d} IS NULL OR NOT regexp_full_match({d}, '[0-9]*') THEN 'imei-characters'"
     " WHEN strlen({d}) NOT BETWEEN 14 AND 16 THEN 'imei-length' ELSE 'imei-zero' END",
-    wrong_check="strlen({d}) = 15 AND (luhn_sum({v}) + ascii(right({d}, 1)) - 48) % 10 <> 0",
+    wrong_check="CASE WHEN strlen({d}) = 15"
+    " THEN (luhn_sum({v}) + ascii(right({d}, 1)) - 48) % 10 <> 0 ELSE false END",
 )
 
 _TAC: Final = Field(

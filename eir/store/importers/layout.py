@@ -18,7 +18,8 @@ from eir.store.importers.catalogue import FileFormat
 from eir.store.importers.manifest import ListFile, Manifest, nearest
 from eir.store.importers.plain import Piece
 
-_DIRBS_DELTA_COLUMN = "change_type"
+_DELTA_COLUMNS = {"change_type", "operation"}
+"""What a DIRBS delta and another CEIR's incremental file have, and no full list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def _header(file: ListFile, piece: Piece) -> tuple[str, ...]:
     where = f"{piece.name}: line 1"
     wanted = " or ".join(f"`{','.join(header)}`" for header in accepted)
     found = piece.first_line[:100]
-    if _DIRBS_DELTA_COLUMN in piece.header and file.format in catalogue.DIRBS_LIST:
+    if file.format is not FileFormat.CSV and _DELTA_COLUMNS & set(piece.header):
         hint = "this is a delta, and a bulk load takes full lists"
     elif any(mark in piece.first_line for mark in ";\t|") and len(piece.header) == 1:
         hint = "separate the columns with commas"

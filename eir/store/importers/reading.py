@@ -63,10 +63,11 @@ def read_piece(
 ) -> Count:
     """Fill table ``rows<number>`` (columns of ``layout.row``, mask, ok, wrong) and the rejects.
 
+    The table is a temporary one: packing it for a file costs more than reading it once repays.
     Raises Refused ``file-changed`` unless every line of the file was seen.
     """
     sql = _RowSql(piece, layout, typed)
-    scratch.run(f"CREATE TABLE rows{number} AS {sql.good_rows(number)}", share)
+    scratch.run(f"CREATE TEMP TABLE rows{number} AS {sql.good_rows(number)}", share)
     (count,) = scratch.rows(
         "SELECT count(*), count(*) FILTER (ok), count(*) FILTER (NOT ok),"
         f" count(*) FILTER (ok AND wrong) FROM rows{number}"
@@ -102,9 +103,9 @@ class _RowSql:
         columns = [f"({sql.format(**self._values)})::{_TYPES[name]} AS {name}"
                    for name, sql in self._layout.row.items()]  # fmt: skip
         wrong = " OR ".join(f"({sql})" for sql in self._each(lambda field: field.wrong_check))
-        mask = self._layout.mask.format(**self._values)
+        mask = f"({self._layout.mask.format(**self._values)})::{self._mask_type()}"
         return (
-            f"SELECT {', '.join(columns)}, ({mask})::UBIGINT AS mask, {self._ok()} AS ok,"
+            f"SELECT {', '.join(columns)}, {mask} AS mask, {self._ok()} AS ok,"
             f" coalesce({wrong}, false) AS wrong FROM ({self._valued(number, numbered=False)})"
         )
 
@@ -165,6 +166,9 @@ class _RowSql:
             f" strict_mode = false, max_line_size = {limits.MAX_LIST_LINE_BYTES}, {kept}))"
         )
 
+    def _mask_type(self) -> str:
+        return "UBIGINT" if max(self._layout.lists.values()) > _WIDEST_SMALL_BIT else "UTINYINT"
+
     def _ok(self) -> str:
         """True for a good row, false for a bad one, NULL for a blank line."""
         known = [f"{value} IS NOT NULL" for value in self._values.values()]
@@ -178,6 +182,7 @@ class _RowSql:
         ]
 
 
+_WIDEST_SMALL_BIT: Final = 1 << 7
 _TYPES: Final = {"a": "UBIGINT", "b": "UBIGINT", "c": "BIGINT", "d": "UTINYINT"}
 
 

@@ -1,7 +1,8 @@
 """The DuckDB workplace of one load: a database file and unpacked pieces in a folder that goes away.
 
-Memory is capped and the rest spills into the folder. Long statements run in a thread beside, so
-that progress is told and an interrupt ends them. DuckDB is imported here and nowhere else.
+Memory is capped and the rest spills into the folder. Long statements run in one thread beside, so
+that progress is told, an interrupt ends them, and the next batch is fetched while the last is used.
+DuckDB is imported here and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import errno
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -78,6 +79,7 @@ class Scratch:
             raise Refused("scratch-unwritable", detail, where=str(beside)) from error
         try:
             self.connection = _connected(self.folder, effort or Effort())
+            self._beside = ThreadPoolExecutor(1)
             fields.define(self.connection, numbering, timezone)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -92,6 +94,8 @@ class Scratch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.connection.interrupt()
+        self._beside.shutdown()
         self.connection.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
@@ -114,30 +118,30 @@ class Scratch:
         reader = self._watched(
             lambda: self.connection.sql(sql).to_arrow_reader(limits.LOAD_BATCH_ROWS), None
         )
-        while True:
-            batch = self._watched(lambda: next(reader, None), None)
-            if batch is None:
-                return
+        fetched = self._beside.submit(next, reader, None)
+        while (batch := self._awaited(fetched, None)) is not None:
+            fetched = self._beside.submit(next, reader, None)
             yield tuple(column.to_numpy(zero_copy_only=True) for column in batch.columns)
 
     def _watched(
         self, action: Callable[[], Result], share: Callable[[float], None] | None
     ) -> Result:
+        return self._awaited(self._beside.submit(action), share)
+
+    def _awaited(self, running: Future[Result], share: Callable[[float], None] | None) -> Result:
         import duckdb
 
-        with ThreadPoolExecutor(1) as beside:
-            running = beside.submit(action)
-            try:
-                while not wait([running], _POLL_SECONDS).done:
-                    if share is not None:
-                        share(min(max(self.connection.query_progress(), 0.0), 100.0) / 100)
-                return running.result()
-            except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-                detail = f"disk or memory for sorting ran out, or a file vanished: {error}"
-                raise Refused("scratch-full", detail, where=str(self.folder)) from error
-            except BaseException:
-                self.connection.interrupt()
-                raise
+        try:
+            while not wait([running], _POLL_SECONDS).done:
+                if share is not None:
+                    share(min(max(self.connection.query_progress(), 0.0), 100.0) / 100)
+            return running.result()
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            detail = f"disk or memory for sorting ran out, or a file vanished: {error}"
+            raise Refused("scratch-full", detail, where=str(self.folder)) from error
+        except BaseException:
+            self.connection.interrupt()
+            raise
 
 
 def _require_extra() -> None:

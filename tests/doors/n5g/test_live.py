@@ -14,6 +14,8 @@ from eir.core.policy import Status
 from eir.doors import n5g_codec as codec
 from eir.doors.n5g_door import N5gDoor
 from eir.doors.n5g_settings import N5gSettings
+from eir.limits import MAX_COUNTED_PEERS
+from eir.serve.events import OTHERS
 from tests.doors.n5g.told import answers
 
 WHITE = "?pei=imei-490154203237518"
@@ -45,7 +47,7 @@ async def test_verdicts_over_http2(open_door, checker):
             assert (answer.status_code, answer.json()) == (200, {"status": status})
             assert answer.headers["content-type"] == "application/json"
             assert answer.headers["cache-control"] == "no-store"
-        assert answers(door) == {200: 3}
+        assert answers(door) == dict.fromkeys(["whitelisted", "blacklisted", "greylisted"], 1)
 
 
 async def test_the_checker_hears_device_and_subscriber(open_door, checker):
@@ -80,7 +82,7 @@ async def test_the_standard_errors(open_door, checker):
         await get(url, codec.RESOURCE_PATH + "/" + WHITE)
         html = await get(url, codec.RESOURCE_PATH + WHITE, headers={"accept": "text/html"})
         assert problem_of(html)["status"] == 406
-        assert answers(door) == {400: 1, 404: 2, 406: 1}
+        assert answers(door) == {"400": 1, "404": 2, "406": 1}
     assert checker.batches == []
 
 
@@ -156,8 +158,9 @@ class Scope:
 
     method, path, headers = "GET", codec.RESOURCE_PATH, None
 
-    def __init__(self, query: str) -> None:
+    def __init__(self, query: str, client: str = "192.0.2.9:40000") -> None:
         self.query_string = query
+        self.client = client
         self.headers = self
 
     def get_all(self, _name: str) -> list[str]:
@@ -183,6 +186,20 @@ async def test_one_turn_of_the_loop_is_one_check_and_each_gets_its_own(checker):
         status = checker.table.get(key, Status.GREYLISTED)
         assert one.status == wanted.get(status, 200)
         assert one.status == 404 or json.loads(one.body) == {"status": status.name}
+
+
+async def test_peers_are_counted_by_host_up_to_so_many(checker):
+    door = N5gDoor(N5gSettings(max_gathered=200), checker)
+    hosts = [f"192.0.2.{number}" for number in range(MAX_COUNTED_PEERS + 10)]
+    query = f"pei=imei-{49015420323751:014d}"
+    asking = [door.__rsgi__(Scope(query, f"{host}:{at}"), Sent()) for at, host in enumerate(hosts)]
+    await asyncio.gather(*asking)
+    await door.__rsgi__(Scope("", "[2001:db8::1]:7"), Sent())
+    named = {key[3] for key, _ in door.events}
+    assert named == {*hosts[:MAX_COUNTED_PEERS], OTHERS}
+    assert door.events["n5g", "answer", "whitelisted", hosts[0]] == 1
+    assert door.events["n5g", "answer", "whitelisted", OTHERS] == 10
+    assert door.events["n5g", "fault", "400", OTHERS] == 1
 
 
 async def test_past_the_limit_of_a_turn_is_429(checker):
@@ -230,7 +247,7 @@ async def test_h2load_gets_an_answer_to_everything(open_door, checker, run):
         said = await run("h2load", "-n", "4000", "-c", "8", "-m", "50",
                          url + codec.RESOURCE_PATH + WHITE)  # fmt: skip
         assert re.search(r"status codes: 4000 2xx, 0 3xx, 0 4xx, 0 5xx", said), said
-        assert answers(door) == {200: 4000}
+        assert answers(door) == {"whitelisted": 4000}
     assert sum(map(len, checker.batches)) == 4000
 
 

@@ -301,7 +301,7 @@ async def test_keys_from_a_file_at_the_door(open_door, tmp_path, checker):
     oauth2 = OAuth2Settings(keys=str(path), issuers=("nrf-1",))
     good = token(exp=int(time.time()) + 60)
     client = httpx.AsyncClient(http1=False, http2=True)
-    async with client, open_door(oauth2=oauth2, instance_id=UUID) as (_, url):
+    async with client, open_door(oauth2=oauth2, instance_id=UUID) as (door, url):
 
         async def status(*headers: str) -> httpx.Response:
             lines = [("authorization", header) for header in headers]
@@ -321,6 +321,9 @@ async def test_keys_from_a_file_at_the_door(open_door, tmp_path, checker):
         assert (await client.get(url + OPENAPI_PATH)).status_code == 200
         assert (await client.get(url + "/else")).status_code == 404
     assert sum(map(len, checker.batches)) == 2
+    assert door.events["n5g", "answer", "whitelisted", "amf-1"] == 2, "by whose token it is"
+    assert door.events["n5g", "fault", "401", "127.0.0.1"] == 2
+    assert door.events["n5g", "fault", "403", "127.0.0.1"] == 1
 
 
 async def test_keys_from_a_url(open_door, tmp_path):

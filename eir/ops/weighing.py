@@ -1,0 +1,54 @@
+"""What a change of one feed is weighed against, and the judge that a gate asks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from eir.core.delta import between
+from eir.core.generation import OPERATOR, REGISTRY, Generation
+from eir.core.policy import Policy
+from eir.core.tables import Tables
+from eir.serve.guard import GuardLimits, objection
+from eir.sync.client import Candidate
+
+Judge = Callable[[Generation | None, Candidate], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What serves while a change is weighed: each feed's data by its name, the policy, and up to
+    when the registry was heard (Unix s), beyond which grace time goes on for ``grace_lag`` s.
+    """
+
+    limits: GuardLimits
+    policy: Policy
+    generations: Mapping[str, Generation]
+    data_time: int
+    grace_lag: int
+
+    def tables(self, feed: str, generation: Generation | None) -> Tables | None:
+        """What would serve with this in the feed's place; None without registry data."""
+        both = {**self.generations, feed: generation}
+        registry = both.get(REGISTRY)
+        return Tables(registry, both.get(OPERATOR), self.policy) if registry else None
+
+
+def judge_by(beside: Callable[[], Beside], clock: Callable[[], float] = time.time) -> Judge:
+    """The guard of a feed, whichever it is."""
+
+    def judge(old: Generation | None, candidate: Candidate) -> str:
+        new, said = candidate.generation, beside()
+        before, after = (said.tables(new.feed, each) for each in (old, new))
+        if after is None:
+            return ""
+        steps = candidate.steps
+        if candidate.base:
+            steps = (between(old or replace(new, sections={}), new),) if before else ()
+        now = int(clock())
+        heard = new.made_at if new.feed == REGISTRY else said.data_time
+        grace_time = min(now, heard + said.grace_lag)
+        return objection(said.limits, before, after, steps, now=now, grace_time=grace_time)
+
+    return judge
