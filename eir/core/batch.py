@@ -20,18 +20,17 @@ from eir.core.jit import (
     prefetch,
     trailing_zeros,
 )
-from eir.core.kernel import (
+from eir.core.kernel import NONE, active_black, facts_of, held, hints_of, number_of
+from eir.core.layout import (
     AT_BINDINGS,
     AT_GREY,
     AT_STATUSES,
     DATA,
     DEADLINES,
     DIRECTORY,
-    GOLDEN,
     HOLD_COUNT,
     INDEX_SLOT_BYTES,
     LIST_SLOT_BYTES,
-    NONE,
     NUMBERS,
     OPERATOR_OVERLAY_SIEVE,
     OPERATOR_SIEVE,
@@ -41,26 +40,20 @@ from eir.core.kernel import (
     SHIFT,
     VALUES,
     WORDS,
-    active_black,
-    facts_of,
-    find_slot,
-    held,
-    hints_of,
-    number_of,
-    rank_in_lines,
 )
 from eir.core.pairtable import RUN
 from eir.core.policy import decide, leaves_as
+from eir.core.probes import GOLDEN, find_slot, rank_in_lines
 from eir.core.rankindex import LINE_BITS, LINE_BYTES
 from eir.core.sieve import LINE_BYTES as SIEVE_LINE
 from eir.core.sieve import line_of, spread
 
-GROUP = 64
+GROUP = 128
 LEAST_WARMED = 4
 LOW = np.uint64(0xFFFF)
 
-# A row of a plan stands at the place of its hint's bit: a section, what it is, and which column of a
-# query is its key. Behind these rows one more: the hints probed for all, those probed later, and
+# A row of a plan stands at the place of its hint's bit: a section, what it is, which column of a
+# query is its key. Behind these rows one more: the hints probed at once, those probed later, and
 # those of which one found spares the later ones.
 SECTION, IS_INDEX, IS_BY_NUMBER = range(3)
 PLAN_WORDS = 3
@@ -71,7 +64,7 @@ AT_ONCE, LATER, SPARING = range(3)
 # which of these still search.
 NUMBER, HINTS, FOUND, RANK, WHO, WHAT, KEY, SLOT, AT, LEFT, STRIDE, ORDER = range(12)
 SCRATCH_ROWS = 12
-ASKS = 256
+ASKS = 512
 
 
 @compiled
@@ -153,7 +146,7 @@ def send_for_sieves(desc, imei, scratch):
         if lines > 0:
             for i in range(len(imei)):
                 prefetch(address + SIEVE_LINE * line_of(spread(imei[i]), lines))
-        if lines > 0 and (sieve == OPERATOR_SIEVE or sieve == OPERATOR_OVERLAY_SIEVE):
+        if lines > 0 and sieve in (OPERATOR_SIEVE, OPERATOR_OVERLAY_SIEVE):
             for i in range(len(imei)):
                 word = spread(np.uint64(scratch[NUMBER, i]))
                 prefetch(address + SIEVE_LINE * line_of(word, lines))

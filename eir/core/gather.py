@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from eir.core.generation import DEADLINES, LIST, PAIRS, Section, spec_of
 from eir.core.jit import compiled, load32, load64
-from eir.core.kernel import (
+from eir.core.kernel import rows_view
+from eir.core.layout import (
     ALWAYS,
     BASE,
     BASE_VIEW,
@@ -20,12 +21,10 @@ from eir.core.kernel import (
     TOUCHED,
     VALUES,
     WORDS,
-    in_keys,
-    rank_of,
-    rows_view,
 )
-from eir.core.kernel import DEADLINES as DEADLINES_AT
+from eir.core.layout import DEADLINES as DEADLINES_AT
 from eir.core.pairtable import ESCAPE, LAST, RUN
+from eir.core.probes import in_keys, rank_of
 from eir.core.view import View, view_of
 
 U64 = NDArray[np.uint64]

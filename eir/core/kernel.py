@@ -8,16 +8,71 @@ mapped was verified before.
 A section of a generation may be overlaid by newer deltas: a set of touched keys with the complete
 new rows of each, and all the ranges of a list. A key that is not touched is the base's alone.
 
-Most sections do not hold the key, most overlays did not touch it. A query's ``hints`` say which may
-(``sieve`` tells how): a bit for each section's base, 32 above it one for its overlay. ``found``: the
-bits of bases that are known to hold it. Where both lack a bit, nobody looks.
+Most sections do not hold the key, most overlays did not touch it. A query's ``hints`` say which
+may (``sieve`` tells how): a bit for each section's base, 32 above it one for its overlay.
+``found``: the bits of bases that are known to hold it. Where both lack a bit, nobody looks.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from eir.core.jit import compiled, load8, load16, load32, load64, popcount
+from eir.core.jit import compiled, load32, load64
+from eir.core.layout import (
+    ALL_HINTS,
+    ALWAYS,
+    ASKED,
+    ASKED_ANYWAY,
+    AT_BINDINGS,
+    AT_BINDINGS_IMSI,
+    AT_BLACK,
+    AT_BLACK_TIMES,
+    AT_BOUND_ELSEWHERE,
+    AT_EXEMPT_ALL,
+    AT_EXEMPT_EQUIPMENT,
+    AT_EXEMPT_REGISTRATION,
+    AT_GREY,
+    AT_HOLDS,
+    AT_IMSI_MSISDN,
+    AT_LEGACY,
+    AT_OPERATOR_BLACK,
+    AT_OVERRIDES,
+    AT_PLMNS,
+    AT_REGISTRY_BLACK,
+    AT_RELEASED,
+    AT_WHITE,
+    BASE,
+    BASE_VIEW,
+    BLACK_BIT,
+    BLACK_COUNT,
+    BLACK_WORDS,
+    BY_NUMBER,
+    DEADLINES,
+    FEED_HINTS,
+    HOLD_COUNT,
+    HOLD_WORDS,
+    NOWHERE,
+    NUMBERS,
+    OPERATOR_HINTS,
+    OPERATOR_OVERLAY_SIEVE,
+    OPERATOR_SIEVE,
+    OPERATOR_UNION,
+    OVERLAID,
+    OVERLAY_HINTS,
+    OVERRIDE_COUNT,
+    PLMN_COUNT,
+    REGISTRY_BLACK_COUNT,
+    REGISTRY_OVERLAY_SIEVE,
+    REGISTRY_SIEVE,
+    REGISTRY_UNION,
+    ROWS,
+    STANDING,
+    STARTS,
+    TOUCHED,
+    VALUES,
+    WORDS,
+    YIELDING_BLACK,
+)
 from eir.core.pairtable import ESCAPE, LAST, RUN
 from eir.core.policy import (
     BOUND,
@@ -34,159 +89,11 @@ from eir.core.policy import (
     ROAMER,
     WHITE,
 )
-from eir.core.rankindex import LINE_BITS, LINE_BYTES
-from eir.core.sieve import IMEI_COLUMNS, sift, spread
+from eir.core.probes import in_keys, in_ranges, rank_of
+from eir.core.sieve import sift, spread
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-VACANT = np.uint64(0xFFFFFFFFFFFFFFFF)
 NONE = np.uint64(0)
 MAX_KEY = np.uint64(99_999_999_999_999)
-
-# A directory: a hash table over key >> 16. A view: a directory and what its slots point into.
-DIRECTORY, SHIFT, MASK, DATA = 0, 1, 2, 3
-RANGES, RANGE_COUNT = 4, 5
-VALUES, WORDS, BASE = 4, 5, 6
-STARTS, NUMBERS, DEADLINES = 4, 5, 6
-VIEW_WORDS = 8
-# A section: its base's view and its overlay's two; the hints that lead to the overlay (0: there is
-# none), to the base, and to any of both.
-BASE_VIEW, OVERLAID, TOUCHED, STANDING, ROWS, ASKED = 0, 7, 8, 15, 16, 23
-SECTION_WORDS = 24
-# Hints: the registry's columns, the operator's from bit 16 on; those of overlays from bit 32 on.
-# Bits 31 and 63 are in every query's.
-OPERATOR_HINTS, OVERLAY_HINTS, FEED_HINTS = 16, 32, 0x7FFF
-BY_NUMBER = FEED_HINTS & -(1 << IMEI_COLUMNS)
-ALWAYS_ASKED = 1 << 31
-ALWAYS = ALWAYS_ASKED | -(1 << 63)
-ALL_HINTS = -1
-LIST_SLOT_BYTES, INDEX_SLOT_BYTES = 16, 32
-
-# Where each section's words begin in desc.
-(
-    AT_WHITE,
-    AT_LEGACY,
-    AT_BOUND_ELSEWHERE,
-    AT_GREY,
-    AT_BINDINGS,
-    AT_BINDINGS_IMSI,
-    AT_IMSI_MSISDN,
-    AT_EXEMPT_ALL,
-    AT_EXEMPT_REGISTRATION,
-    AT_RELEASED,
-    AT_EXEMPT_EQUIPMENT,
-    AT_REGISTRY_BLACK,
-    AT_OPERATOR_BLACK,
-) = (SECTION_WORDS * i for i in range(13))
-# Behind them: overrides, holds, PLMNs, policy, and where the black lists begin.
-(
-    AT_OVERRIDES,
-    OVERRIDE_COUNT,
-    AT_HOLDS,
-    HOLD_COUNT,
-    AT_PLMNS,
-    PLMN_COUNT,
-    AT_MASKS,
-    AT_STATUSES,
-    SHADOW,
-    AT_BLACK_TIMES,
-    BLACK_COUNT,
-    REGISTRY_BLACK_COUNT,
-    REGISTRY_UNION,
-    OPERATOR_UNION,
-    REGISTRY_SIEVE,
-    _,
-    OPERATOR_SIEVE,
-    _,
-    REGISTRY_OVERLAY_SIEVE,
-    _,
-    OPERATOR_OVERLAY_SIEVE,
-    _,
-    YIELDING_BLACK,
-    ASKED_ANYWAY,
-) = range(SECTION_WORDS * 13, SECTION_WORDS * 13 + 24)
-NOWHERE = SECTION_WORDS * 13 + 24
-AT_BLACK = SECTION_WORDS * 13 + 32
-BLACK_WORDS = SECTION_WORDS + 8
-BLACK_BIT = SECTION_WORDS
-OVERRIDE_WORDS, HOLD_WORDS, PLMN_WORDS = 4, 6, 2
-
-
-@compiled
-def hash_directory(rows, table, shift, mask):
-    """Put rows uint64[n, w] (first word: key >> 16) into the vacant table uint64[2^k, w]."""
-    for i in range(rows.shape[0]):
-        at = (rows[i, 0] * GOLDEN) >> shift
-        while table[at, 0] != VACANT:
-            at = (at + np.uint64(1)) & mask
-        for w in range(rows.shape[1]):
-            table[at, w] = rows[i, w]
-
-
-@compiled
-def find_slot(desc, view, key, slot_bytes):
-    """Address of the directory slot of key's container, or 0."""
-    if desc[view + DIRECTORY] == 0:
-        return np.int64(0)
-    container = key >> np.uint64(16)
-    mask = np.uint64(desc[view + MASK])
-    at = (container * GOLDEN) >> np.uint64(desc[view + SHIFT])
-    while True:
-        slot = desc[view + DIRECTORY] + np.int64(at) * slot_bytes
-        found = load64(slot)
-        if found == container:
-            return slot
-        if found == VACANT:
-            return np.int64(0)
-        at = (at + np.uint64(1)) & mask
-
-
-@compiled
-def in_keys(desc, view, key):
-    """Whether the portable Roaring bytes of a list hold the key."""
-    slot = find_slot(desc, view, key, LIST_SLOT_BYTES)
-    if slot == 0:
-        return False
-    meta = load64(slot + 8)
-    body = desc[view + DATA] + np.int64(meta & np.uint64((1 << 44) - 1))
-    kind = np.int64((meta >> np.uint64(44)) & np.uint64(3))
-    low = np.int64(key & np.uint64(0xFFFF))
-    if kind == 1:
-        return (load8(body + (low >> 3)) >> (low & 7)) & 1 == 1
-    stride = 2 if kind == 0 else 4
-    body += stride * last_at_most(body, stride, np.int64(meta >> np.uint64(46)), low)
-    start = load16(body)
-    reach = start + load16(body + 2) if kind == 2 else start
-    return start <= low <= reach
-
-
-@compiled
-def last_at_most(body, stride, count, low):
-    """The place of the last of ``count`` > 0 ascending uint16 that is not above ``low``; 0 if none.
-
-    Each step is an addition, not a branch: half of those would be mispredicted.
-    """
-    at = np.int64(0)
-    while count > 1:
-        half = count >> 1
-        at += half * np.int64(load16(body + stride * (at + half)) <= low)
-        count -= half
-    return at
-
-
-@compiled
-def in_ranges(desc, view, key):
-    """Whether one of the disjoint ascending ranges (lo, hi) of a list holds the key."""
-    begin, end = np.int64(0), desc[view + RANGE_COUNT]
-    if end == 0:
-        return False
-    ranges = desc[view + RANGES]
-    while begin < end:
-        middle = (begin + end) >> 1
-        if load64(ranges + 16 * middle) <= key:
-            begin = middle + 1
-        else:
-            end = middle
-    return begin > 0 and key <= load64(ranges + 16 * (begin - 1) + 8)
 
 
 @compiled
@@ -235,45 +142,6 @@ def stands_in(desc, section, key, hints, found):
     view = rows_view(desc, section, key, hints | found)
     there = view == section + BASE_VIEW and found & desc[section + STANDING] != 0
     return there or in_keys(desc, view, key) or in_ranges(desc, ranges, key)
-
-
-@compiled
-def rank_of(desc, view, key):
-    """The place of a key in a ranked index, or -1."""
-    slot = find_slot(desc, view, key, INDEX_SLOT_BYTES)
-    return rank_in_slot(desc, view, slot, key) if slot != 0 else np.int64(-1)
-
-
-@compiled
-def rank_in_slot(desc, view, slot, key):
-    """The place of a key whose container's slot this is, or -1."""
-    meta = load64(slot + 16)
-    low = np.int64(key & np.uint64(0xFFFF))
-    lowest = np.int64((meta >> np.uint64(20)) & np.uint64(0xFFFF))
-    if low < lowest or low > np.int64((meta >> np.uint64(44)) & np.uint64(0xFFFF)):
-        return np.int64(-1)
-    first = np.int64(load64(slot + 8))
-    body = desc[view + DATA] + np.int64(load64(slot + 24))
-    if (meta >> np.uint64(40)) & np.uint64(1) == np.uint64(1):
-        return rank_in_lines(body, low - lowest, first)
-    at = last_at_most(body, 2, np.int64(meta & np.uint64(0xFFFFF)), low)
-    return first + at if load16(body + 2 * at) == low else np.int64(-1)
-
-
-@compiled
-def rank_in_lines(body, place, first):
-    """One cache line: is the bit there, and how many stand before it."""
-    line = body + place // LINE_BITS * LINE_BYTES
-    bit = place % LINE_BITS + 16
-    word = load64(line + 8 * (bit >> 6))
-    here = np.uint64(1) << np.uint64(bit & 63)
-    if word & here == NONE:
-        return np.int64(-1)
-    before = popcount(word & (here - np.uint64(1)))
-    for w in range(bit >> 6):
-        before += popcount(load64(line + 8 * w))
-    rank = load16(line)
-    return first + rank + before - popcount(np.uint64(rank))
 
 
 @compiled

@@ -11,7 +11,7 @@ It is derived: in no file and no digest. Whoever verified a generation builds it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +24,7 @@ U64 = NDArray[np.uint64]
 LINE_BYTES = 64
 BITS_A_KEY = 10
 IMEI_COLUMNS = 12
-"""The first columns are for sections keyed by IMEI, three for those keyed by number, one is free."""
+"""Of 16: three more are for sections that are asked for a number, and one is free."""
 
 _FIRST = np.uint64(0x9E3779B97F4A7C15)
 _SECOND = np.uint64(0xC4CEB9FE1A85EC53)

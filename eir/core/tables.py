@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir import limits
-from eir.core import batch, kernel, policy
+from eir.core import batch, kernel, layout, policy
 from eir.core.generation import BLACK, BLACK_UNION, OPERATOR, REGISTRY, Generation, Section
 from eir.core.imeiset import ImeiSet
 from eir.core.orders import Hold, Override
@@ -25,17 +25,17 @@ U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
 _PLACES: Mapping[str, int] = {
-    "white": kernel.AT_WHITE,
-    "legacy": kernel.AT_LEGACY,
-    "bound-elsewhere": kernel.AT_BOUND_ELSEWHERE,
-    "grey": kernel.AT_GREY,
-    "bindings": kernel.AT_BINDINGS,
-    "bindings.imsi": kernel.AT_BINDINGS_IMSI,
-    "imsi-msisdn": kernel.AT_IMSI_MSISDN,
-    "exempt.subscriber.all": kernel.AT_EXEMPT_ALL,
-    "exempt.subscriber.registration": kernel.AT_EXEMPT_REGISTRATION,
-    "released": kernel.AT_RELEASED,
-    "exempt.equipment": kernel.AT_EXEMPT_EQUIPMENT,
+    "white": layout.AT_WHITE,
+    "legacy": layout.AT_LEGACY,
+    "bound-elsewhere": layout.AT_BOUND_ELSEWHERE,
+    "grey": layout.AT_GREY,
+    "bindings": layout.AT_BINDINGS,
+    "bindings.imsi": layout.AT_BINDINGS_IMSI,
+    "imsi-msisdn": layout.AT_IMSI_MSISDN,
+    "exempt.subscriber.all": layout.AT_EXEMPT_ALL,
+    "exempt.subscriber.registration": layout.AT_EXEMPT_REGISTRATION,
+    "released": layout.AT_RELEASED,
+    "exempt.equipment": layout.AT_EXEMPT_EQUIPMENT,
 }
 _SPARING = ("bindings", "bindings.imsi", "bound-elsewhere", "legacy")
 """Whose devices nearly never have to be looked for in white."""
@@ -43,13 +43,13 @@ _SPARING = ("bindings", "bindings.imsi", "bound-elsewhere", "legacy")
 _NO_PLAN: I64 = np.empty((0, batch.PLAN_WORDS), np.int64)
 _NO_SCRATCH: I64 = np.empty((0, 0), np.int64)
 _SIEVE_PLACES = {
-    REGISTRY: (kernel.REGISTRY_SIEVE, kernel.REGISTRY_OVERLAY_SIEVE),
-    OPERATOR: (kernel.OPERATOR_SIEVE, kernel.OPERATOR_OVERLAY_SIEVE),
+    REGISTRY: (layout.REGISTRY_SIEVE, layout.REGISTRY_OVERLAY_SIEVE),
+    OPERATOR: (layout.OPERATOR_SIEVE, layout.OPERATOR_OVERLAY_SIEVE),
 }
-_FIRST_HINT = {REGISTRY: 0, OPERATOR: kernel.OPERATOR_HINTS}
+_FIRST_HINT = {REGISTRY: 0, OPERATOR: layout.OPERATOR_HINTS}
 _UNION_PLACES = {
-    REGISTRY: (kernel.AT_REGISTRY_BLACK, kernel.REGISTRY_UNION),
-    OPERATOR: (kernel.AT_OPERATOR_BLACK, kernel.OPERATOR_UNION),
+    REGISTRY: (layout.AT_REGISTRY_BLACK, layout.REGISTRY_UNION),
+    OPERATOR: (layout.AT_OPERATOR_BLACK, layout.OPERATOR_UNION),
 }
 
 
@@ -96,8 +96,8 @@ class Tables:
         self.black_order = tuple(chosen.ranked(sorted(names)))
         self._name_reasons()
         count = sum(len(feed.black()) for feed in self._generations())
-        self.desc: I64 = np.zeros(kernel.AT_BLACK + kernel.BLACK_WORDS * count, np.int64)
-        self.desc[kernel.ASKED_ANYWAY] = kernel.ALWAYS
+        self.desc: I64 = np.zeros(layout.AT_BLACK + layout.BLACK_WORDS * count, np.int64)
+        self.desc[layout.ASKED_ANYWAY] = layout.ALWAYS
         self.plan: I64 = np.zeros((batch.PLANNED + 1, batch.PLAN_WORDS), np.int64)
         self._place_sections()
         self._place_policy()
@@ -167,17 +167,17 @@ class Tables:
                 if name == BLACK_UNION:
                     place = _UNION_PLACES[feed.feed][0]
                 elif name.startswith(BLACK):
-                    place = kernel.AT_BLACK + kernel.BLACK_WORDS * black
+                    place = layout.AT_BLACK + layout.BLACK_WORDS * black
                     reason = name.removeprefix(BLACK)
-                    self.desc[place + kernel.BLACK_BIT] = self.black_order.index(reason)
+                    self.desc[place + layout.BLACK_BIT] = self.black_order.index(reason)
                     black += 1
                 self._place(place, section, section.content)
                 self._place_hints(place, section, feed.feed, sieves)
                 self._plan_probe(place, name, section.content)
             self._gate_black(feed, black)
             if feed.feed == REGISTRY:
-                self.desc[kernel.REGISTRY_BLACK_COUNT] = black
-        self.desc[kernel.BLACK_COUNT] = black
+                self.desc[layout.REGISTRY_BLACK_COUNT] = black
+        self.desc[layout.BLACK_COUNT] = black
 
     def _gate_black(self, feed: Generation, end: int) -> None:
         """A feed's black lists, those before ``end``: when they are asked.
@@ -186,12 +186,12 @@ class Tables:
         """
         union, gate = _UNION_PLACES[feed.feed]
         first = end - len(feed.black())
-        lists = [kernel.AT_BLACK + kernel.BLACK_WORDS * i for i in range(first, end)]
-        asked = int(np.bitwise_or.reduce(self.desc[[at + kernel.ASKED for at in lists]], initial=0))
-        if BLACK_UNION in feed.sections and asked & kernel.ALWAYS_ASKED:
+        lists = [layout.AT_BLACK + layout.BLACK_WORDS * i for i in range(first, end)]
+        asked = int(np.bitwise_or.reduce(self.desc[[at + layout.ASKED for at in lists]], initial=0))
+        if BLACK_UNION in feed.sections and asked & layout.ALWAYS_ASKED:
             self.desc[gate] = 1
         else:
-            self.desc[union + kernel.ASKED] = asked
+            self.desc[union + layout.ASKED] = asked
 
     def _place_sieves(self, feed: Generation) -> tuple[Sieve, Sieve]:
         """A generation's sieves: of its bases, where who asks without one has a hint too, and of
@@ -203,14 +203,14 @@ class Tables:
             self.desc[place] = self._keep(made.lines)
             self.desc[place + 1] = len(made.lines)
         for name in sieves[0].columns.keys() - base.columns.keys():
-            self.desc[kernel.ASKED_ANYWAY] |= 1 << _FIRST_HINT[feed.feed] + sieves[0].columns[name]
+            self.desc[layout.ASKED_ANYWAY] |= 1 << _FIRST_HINT[feed.feed] + sieves[0].columns[name]
         return sieves
 
     def _place(self, place: int, section: Section, base: Table) -> None:
         self._place_view(place, base)
         if section.overlay is not None:
-            self._place_view(place + kernel.TOUCHED, section.overlay.touched)
-            self._place_view(place + kernel.ROWS, section.overlay.rows)
+            self._place_view(place + layout.TOUCHED, section.overlay.touched)
+            self._place_view(place + layout.ROWS, section.overlay.rows)
 
     def _place_hints(
         self, place: int, section: Section, feed: str, sieves: tuple[Sieve, Sieve]
@@ -220,22 +220,22 @@ class Tables:
         base, overlay = (
             1 << _FIRST_HINT[feed] + made.columns[name]
             if name in made.columns
-            else kernel.ALWAYS_ASKED
+            else layout.ALWAYS_ASKED
             for made in sieves
         )
-        if self.desc[place + kernel.DIRECTORY]:
-            self.desc[place + kernel.STANDING] = base
+        if self.desc[place + layout.DIRECTORY]:
+            self.desc[place + layout.STANDING] = base
         if section.overlay is not None:
-            overlay <<= kernel.OVERLAY_HINTS
-            self.desc[place + kernel.OVERLAID] = np.uint64(overlay).astype(np.int64)
-        asked = self.desc[place + kernel.STANDING] | self.desc[place + kernel.OVERLAID]
-        ranges = kernel.ALWAYS if len(section.ranges) else 0
-        self.desc[place + kernel.ASKED] = asked | ranges
+            overlay <<= layout.OVERLAY_HINTS
+            self.desc[place + layout.OVERLAID] = np.uint64(overlay).astype(np.int64)
+        asked = self.desc[place + layout.STANDING] | self.desc[place + layout.OVERLAID]
+        ranges = layout.ALWAYS if len(section.ranges) else 0
+        self.desc[place + layout.ASKED] = asked | ranges
 
     def _plan_probe(self, place: int, name: str, base: Table) -> None:
         """Plan that a section with a hint of its own is probed for a group of queries at once."""
-        hint = int(self.desc[place + kernel.STANDING])
-        if hint in (0, kernel.ALWAYS_ASKED):
+        hint = int(self.desc[place + layout.STANDING])
+        if hint in (0, layout.ALWAYS_ASKED):
             return
         row = (place, not isinstance(base, ImeiSet), name in NUMBER_COLUMNS)
         self.plan[hint.bit_length() - 1] = row
@@ -246,7 +246,7 @@ class Tables:
     def _place_view(self, place: int, content: Table) -> None:
         view = view_of(content)
         self._views.append(view)
-        self.desc[place : place + kernel.OVERLAID] = view.words[: kernel.OVERLAID]
+        self.desc[place : place + layout.OVERLAID] = view.words[: layout.OVERLAID]
 
     def _place_policy(self) -> None:
         chosen = self.policy
@@ -269,12 +269,12 @@ class Tables:
         plmns = [(int(p), len(p)) for p in (*chosen.home_plmns, *chosen.enforced_plmns)]
         home = len(plmns) if chosen.home_plmns else 0
         yielding = np.bitwise_or.reduce(self.masks[: policy.STAYS_BLACK])
-        self.desc[kernel.YIELDING_BLACK] = yielding.astype(np.int64)
-        self.desc[kernel.AT_STATUSES] = self._keep(statuses)
-        self.desc[kernel.AT_BLACK_TIMES] = self._keep(times)
-        self.desc[kernel.SHADOW] = chosen.mode == policy.SHADOW
-        self.desc[kernel.AT_PLMNS] = self._keep(np.array(plmns or [(0, 0)], np.uint64))
-        self.desc[kernel.PLMN_COUNT] = home
+        self.desc[layout.YIELDING_BLACK] = yielding.astype(np.int64)
+        self.desc[layout.AT_STATUSES] = self._keep(statuses)
+        self.desc[layout.AT_BLACK_TIMES] = self._keep(times)
+        self.desc[layout.SHADOW] = chosen.mode == policy.SHADOW
+        self.desc[layout.AT_PLMNS] = self._keep(np.array(plmns or [(0, 0)], np.uint64))
+        self.desc[layout.PLMN_COUNT] = home
 
     def _place_orders(self) -> None:
         if self.operator is None:
@@ -282,12 +282,12 @@ class Tables:
         sections = self.operator.sections
         if "overrides" in sections:
             rows = [_override_words(row) for row in _orders(sections["overrides"], Override)]
-            self.desc[kernel.AT_OVERRIDES] = self._keep(np.array(sorted(rows), np.uint64))
-            self.desc[kernel.OVERRIDE_COUNT] = len(rows)
+            self.desc[layout.AT_OVERRIDES] = self._keep(np.array(sorted(rows), np.uint64))
+            self.desc[layout.OVERRIDE_COUNT] = len(rows)
         if "holds" in sections:
             held = [self._hold_words(row) for row in _orders(sections["holds"], Hold)]
-            self.desc[kernel.AT_HOLDS] = self._keep(np.array(held, np.uint64))
-            self.desc[kernel.HOLD_COUNT] = len(held)
+            self.desc[layout.AT_HOLDS] = self._keep(np.array(held, np.uint64))
+            self.desc[layout.HOLD_COUNT] = len(held)
 
     def _hold_words(self, row: Hold) -> tuple[int, ...]:
         prefix = row.msisdn_prefix

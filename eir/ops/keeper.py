@@ -412,7 +412,8 @@ def _yield_to_workers() -> None:
 
 def _handed(opened: Opened) -> HandedFeed:
     origin = opened.generation
-    files = (opened.file.fileno(), opened.chain.fileno())
+    kept = (opened.file, opened.chain, opened.sieve)
+    files = tuple(file.fileno() for file in kept if file is not None)
     return HandedFeed(origin.feed, origin.session, origin.serial, origin.digest, files)
 
 
