@@ -48,6 +48,15 @@ def doors(lines: Lines, *, devices: int, rounds: int, seconds: float) -> None:
         _add(lines, "door", row)
 
 
+def overload(lines: Lines, *, devices: int, rounds: int, seconds: float) -> None:
+    """What answered calls wait past a gRPC door's capacity, with its bound and without."""
+    words = ("--devices", min(devices, 1_000_000), "--rounds", rounds, "--seconds", seconds)
+    for row in _rows(lines, "overload", words):
+        if row["wrong"]:
+            lines.faults.append(f"{row['bench']}: {row['wrong']:.0f} answers wrong")
+        _add(lines, "overload", row)
+
+
 def _rows(lines: Lines, script: str, words: tuple[object, ...]) -> Iterator[Mapping[str, Any]]:
     """The JSON lines that a script prints; told loudly where it can't be run."""
     command = [sys.executable, "-m", f"bench.{script}", *map(str, words)]

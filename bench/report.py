@@ -60,6 +60,7 @@ def page(lines: Sequence[Line], drawn: Sequence[str]) -> str:
         ("Memory of each server", _memory),
         ("A delta", _deltas),
         ("Other doors", _doors),
+        ("Overload", _overloads),
         ("Not measured", _absent),
     ):
         body = make(lines)
@@ -283,6 +284,17 @@ def _doors(lines: Sequence[Line]) -> str:
     ]
     told = "As their own benchmarks tell, each beside its peer.\n\n"
     return told + _table(("benchmark", "", ""), rows) if rows else ""
+
+
+def _overloads(lines: Sequence[Line]) -> str:
+    names = ("asked_per_s", "answered_per_s", "refused_share", "answered_p50_us", "answered_p99_us")
+    rows = [
+        (str(line["subject"]).removeprefix("overload, "), *(_shown(line, name) for name in names))
+        for line in of(lines, "overload")
+    ]
+    head = ("engine, bound, load", "asked/s", "answered/s", "refused", "p50, µs", "p99, µs")
+    told = "Of the calls that were answered; from when each was due, as it does not wait.\n\n"
+    return told + _table(head, rows) if rows else ""
 
 
 def _absent(lines: Sequence[Line]) -> str:

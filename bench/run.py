@@ -30,7 +30,7 @@ from eir.ops.config import load_config
 ROOT: Final = Path(__file__).resolve().parent.parent
 PARTS: Final = (
     *("load", "start", "size", "kernel", "transport", "reload", "redis"),
-    *("delta", "doors", "lookup"),
+    *("delta", "doors", "overload", "lookup"),
 )
 SEED: Final = 1
 MAX_PEER_ROWS: Final = 1_000_000
@@ -117,6 +117,8 @@ def _measure(
         others.delta(lines, devices=min(chosen.devices, MAX_DELTA_BASE), rounds=rounds)
     if "doors" in parts:
         others.doors(lines, devices=chosen.devices, rounds=rounds, seconds=seconds)
+    if "overload" in parts:
+        others.overload(lines, devices=chosen.devices, rounds=rounds, seconds=seconds)
     if "lookup" in parts:
         _look_up(chosen, lines, scratch, servers)
 

@@ -47,8 +47,7 @@ def test_the_settings_page_is_what_the_code_declares() -> None:
 
 
 def test_the_command_line_page_is_what_the_command_declares() -> None:
-    command, page = eir_command(), ROOT / "docs/cli.md"
-    expected = cli_page(command, "eir") if command else None
+    page, expected = ROOT / "docs/cli.md", cli_page(eir_command(), "eir")
     found = page.read_text(encoding="utf-8") if page.exists() else None
     assert found == expected, "docs/cli.md is out of date: make docs"
 

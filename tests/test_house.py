@@ -8,6 +8,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,19 @@ def no_door_knows_another(house: House) -> Iterator[str]:
                 f"{place}: {parts[2]} belongs to the {other} door; what doors share lives in"
                 " serve/, or in a file of doors/ named for what it is"
             )
+
+
+def no_import_leads_back(house: House) -> Iterator[str]:
+    """Not within a function either: what two modules need of each other lives in a third."""
+    files = {name.removesuffix(".py").replace("/", "."): name for name in house.trees}
+    needs: dict[str, set[str]] = {}
+    for name, _, target in house.imports():
+        found = {target, target.rpartition(".")[0]} & files.keys()
+        needs.setdefault(name, set()).update(files[module] for module in found)
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as circle:
+        yield f"{' needs '.join(circle.args[1])}: move what they share into a file of its own"
 
 
 def the_package_needs_no_tests(house: House) -> Iterator[str]:
@@ -331,6 +345,7 @@ BREACHES: list[tuple[Rule, str, str]] = [
     (rooms_import_in_one_direction, "eir/errors.py", "from eir import limits"),
     (rooms_import_in_one_direction, "eir/cellar/x.py", "from eir import limits"),
     (no_door_knows_another, "eir/doors/a_door.py", "from eir.doors.a_door import Door"),
+    (no_import_leads_back, "eir/ops/x.py", "def f():\n    from eir.ops import x"),
     (the_package_needs_no_tests, "eir/core/x.py", "import pytest"),
     (the_vault_is_pure, "eir/core/x.py", "from time import monotonic"),
     (the_vault_is_pure, "eir/core/jit.py", "import socket"),

@@ -75,7 +75,7 @@ def between(old: Generation, new: Generation) -> Delta:
     Raises Refused ``delta-feeds`` where they are not of the same feed.
     """
     if old.feed != new.feed:
-        raise Refused("delta-feeds", f"a {old.feed} and a {new.feed} generation can't be compared")
+        raise Refused("delta-feeds", f"{old.feed} data and {new.feed} data can't be compared")
     changes = {}
     for name in sorted((old.sections.keys() | new.sections.keys()) - {BLACK_UNION}):
         before, after = old.sections.get(name), new.sections.get(name)

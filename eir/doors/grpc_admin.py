@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -73,6 +73,17 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeHappening:
+    """What befell the node, or what a person did; fields as in admin.proto."""
+
+    at: int
+    what: str
+    who: str = ""
+    why: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """What Status tells; fields as in admin.proto."""
 
@@ -87,6 +98,7 @@ class NodeStatus:
     checks: Mapping[str, int] = field(default_factory=dict)
     alarms: Sequence[str] = ()
     workers: Sequence[WorkerStatus] = ()
+    happenings: Sequence[NodeHappening] = ()
 
 
 class Node(Protocol):
@@ -187,7 +199,7 @@ class AdminDoor:
         def answer() -> bytes:
             asked = codec.parsed(wire.ExplainRequest(), message)
             texts = codec.read_texts(asked.imei, asked.msisdn, asked.imsi)
-            return _explain_reply(self._node.explain(*texts)).SerializeToString()
+            return explain_reply(self._node.explain(*texts)).SerializeToString()
 
         return await answered(context, answer)
 
@@ -248,10 +260,12 @@ def _status_reply(status: NodeStatus) -> wire.StatusReply:
             )
             for worker in status.workers
         ],
+        happenings=[wire.Happening(**asdict(each)) for each in status.happenings],
     )
 
 
-def _explain_reply(explained: Explanation) -> wire.ExplainReply:
+def explain_reply(explained: Explanation) -> wire.ExplainReply:
+    """The message."""
     changed = explained.decided != explained.status
     return wire.ExplainReply(
         status=f"STATUS_{explained.status.name}",

@@ -29,7 +29,7 @@ def open_client(
     try:
         context = ssl.create_default_context(cafile=str(ca) if ca else None)
         if certificate and key:
-            context.load_cert_chain(certificate, key)
+            context.load_cert_chain(certificate, key, password="")
     except (OSError, ssl.SSLError) as error:
         raise Refused("tls-unusable", f"a TLS file cannot be loaded: {error}") from error
     return httpx.AsyncClient(

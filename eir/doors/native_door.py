@@ -79,7 +79,7 @@ class NativeSettings:
     plaintext_accepted: bool = False
     max_message_bytes: int = limits.MAX_GRPC_MESSAGE_BYTES
     max_checks_per_message: int = limits.MAX_CHECKS_PER_MESSAGE
-    max_calls: int = limits.MAX_GRPC_CALLS
+    max_calls: int = limits.MAX_NATIVE_WAITING_CALLS
     share_port: bool = False
     drain_seconds: float = 10.0
     io_threads: int = 1

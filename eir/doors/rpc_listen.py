@@ -244,9 +244,11 @@ def _certificates(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
         raise Refused("tls-unreadable", fault.strerror or "", where=str(fault.filename)) from fault
     try:
         trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        trial.load_cert_chain(files.cert, files.key)
+        trial.load_cert_chain(files.cert, files.key, password="")
         if authority is not None:
             trial.load_verify_locations(cadata=authority.decode("ascii", "replace"))
     except (ssl.SSLError, OSError) as fault:
-        raise Refused("tls-unusable", str(fault), where=str(files.cert)) from fault
+        detail = f"no PEM, an encrypted key, or not this certificate's: {fault}"
+        where = ", ".join(str(path) for path in (files.cert, files.key, files.client_ca) if path)
+        raise Refused("tls-unusable", detail, where=where) from fault
     return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)

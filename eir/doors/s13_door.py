@@ -16,6 +16,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Protocol, cast
 
 import numpy as np
@@ -41,6 +42,7 @@ from eir.serve.events import Events
 log = logging.getLogger("eir.s13")
 
 _TICK_SECONDS = 0.5
+_ADDRESSES_REMEMBERED = 4_096
 _WATCHDOG_JITTER_SECONDS = 2.0
 
 
@@ -89,6 +91,7 @@ class S13Door:
         self.node = Node.of(settings, origin_state_id=state_id & 0xFFFFFFFF)
         self._checker = checker
         self._connections: set[_Connection] = set()
+        self.knows = lru_cache(maxsize=_ADDRESSES_REMEMBERED)(self._knows)
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
@@ -207,6 +210,10 @@ class S13Door:
             for connection in list(self._connections):
                 connection.tick(now)
 
+    def _knows(self, address: str) -> bool:
+        """Whether any peer may connect from there."""
+        return any(rule.allows(address) for rule in self.settings.peers)
+
     def joined(self, connection: _Connection) -> bool:
         """True when one more connection is within bounds."""
         if self._stopping or len(self._connections) >= self.settings.max_connections:
@@ -281,7 +288,7 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         door, settings = self._door, self._door.settings
         address = transport.get_extra_info("peername")[0]
-        strange = not any(rule.allows(address) for rule in settings.peers)
+        strange = not door.knows(address)
         self.peer = Peer(
             door.node,
             address=address,
@@ -390,12 +397,14 @@ def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
 
 def _load_certificates(context: ssl.SSLContext, tls: TlsSettings) -> None:
     try:
-        context.load_cert_chain(tls.certificate, tls.key)
+        context.load_cert_chain(tls.certificate, tls.key, password="")
         if tls.client_ca is not None:
             context.load_verify_locations(tls.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except OSError as wrong:
-        raise Refused("tls-unusable", str(wrong), where=str(tls.certificate)) from wrong
+        detail = f"no PEM, an encrypted key, or not this certificate's: {wrong}"
+        where = ", ".join(str(path) for path in (tls.certificate, tls.key, tls.client_ca) if path)
+        raise Refused("tls-unusable", detail, where=where) from wrong
 
 
 def _certificate_names(

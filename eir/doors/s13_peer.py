@@ -27,7 +27,7 @@ LEAVING has an answer: here, or by the door for each Question. Never: a socket, 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -81,9 +81,13 @@ Event = Opened | Question | Faulted | Closed
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What all peers of one door share: the settings, and our own AVPs encoded once."""
+    """What all peers of one door share: the settings, and our own AVPs encoded once.
+
+    ``rules``: by Origin-Host, in small letters.
+    """
 
     settings: S13Settings
+    rules: Mapping[bytes, PeerRule]
     origin: bytes
     origin_state: bytes
     realms: frozenset[bytes]
@@ -94,6 +98,7 @@ class Node:
         names = {settings.origin_realm, *settings.realms}
         return cls(
             settings=settings,
+            rules={rule.origin_host.lower().encode(): rule for rule in settings.peers},
             origin=wire.avp(wire.ORIGIN_HOST, settings.origin_host.encode())
             + wire.avp(wire.ORIGIN_REALM, settings.origin_realm.encode()),
             origin_state=wire.avp_u32(wire.ORIGIN_STATE_ID, origin_state_id),
@@ -295,14 +300,7 @@ class Peer:
         self, head: Head, avps: list[Avp], cut: Fault | None, now: float, events: list[Event]
     ) -> None:
         host = next((a.value for a in avps if a.code == wire.ORIGIN_HOST and not a.vendor), b"")
-        rule = next(
-            (
-                r
-                for r in self._node.settings.peers
-                if r.origin_host.lower().encode() == host.lower()
-            ),
-            None,
-        )
+        rule = self._node.rules.get(host.lower())
         fault = cut or _header_fault(head) or self._capabilities_fault(avps, rule)
         if fault is None and rule is not None and self.rule in (None, rule):
             self._answer(head, wire.SUCCESS, self._own_capabilities())

@@ -7,7 +7,7 @@ opened, a socket, a default that lets a stranger in (no peer is allowed until on
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,8 @@ from eir.errors import Refused
 
 UNKNOWN_ANSWERS: Final = ("unknown", "whitelisted", "greylisted", "blacklisted")
 NOT_READY_ANSWERS: Final = ("busy", *UNKNOWN_ANSWERS)
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,22 +32,22 @@ class PeerRule:
     origin_host: str
     addresses: tuple[str, ...] = ()
     msisdn_from: tuple[str, ...] = ()
+    _networks: tuple[Network, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _checked_identity(self.origin_host, "peers.origin_host")
-        for text in self.addresses:
-            try:
-                ipaddress.ip_network(text)
-            except ValueError as wrong:
-                raise Refused("s13-address", str(wrong), where="peers.addresses") from wrong
+        try:
+            networks = tuple(ipaddress.ip_network(text) for text in self.addresses)
+        except ValueError as wrong:
+            raise Refused("s13-address", str(wrong), where="peers.addresses") from wrong
+        object.__setattr__(self, "_networks", networks)
 
     def allows(self, address: str) -> bool:
         """True when a connection from this address may be this peer."""
         source = ipaddress.ip_address(address)
         mapped = getattr(source, "ipv4_mapped", None)
         source = mapped or source
-        networks = [ipaddress.ip_network(text) for text in self.addresses]
-        return not networks or any(source in network for network in networks)
+        return not self._networks or any(source in network for network in self._networks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, NoReturn, cast
 
@@ -25,11 +27,12 @@ from eir.ops import (
     cli_sync,
     cli_watch,
     console,
-    pages,
 )
 from eir.ops.config import config_check, load_config
 from eir.ops.console import ConfigOption, JsonOption
+from eir.ops.following import SYNCING
 from eir.ops.logs import start_logging
+from eir.ops.sample_config import default_toml
 
 _EXIT_INTERRUPTED = 130
 _USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
@@ -111,6 +114,16 @@ def serve(config: ConfigOption = None) -> None:
     settings = load_config(config)
     start_logging(settings.node.log_level, as_json=settings.node.json_logs)
     asyncio.run(Keeper(settings, config_path=settings.path).run())
+    _leave()
+
+
+def _leave() -> None:
+    """End at once although a download may hang: all doors are closed, and what a run was about to
+    keep is kept whole or not at all.
+    """
+    if any(thread.name.startswith(SYNCING) for thread in threading.enumerate()):
+        logging.shutdown()
+        os._exit(console.EXIT_OK)
 
 
 @app.command()
@@ -164,7 +177,7 @@ def check_config(
 @config_app.command("default")
 def default_config() -> None:
     """Print a configuration file with every setting explained."""
-    sys.stdout.write(pages.default_toml())
+    sys.stdout.write(default_toml())
 
 
 def main() -> None:

@@ -17,8 +17,11 @@ from eir.client.tls import ClientTls
 from eir.core.imei import ImeiKey, digits15, key_from_typed, masked
 from eir.core.policy import Status
 from eir.core.subscriber import ImsiCode, imsi_from_typed, imsi_text, msisdn_from_typed
+from eir.doors.eligibility_codec import read_texts
+from eir.doors.grpc_admin import explain_reply
 from eir.errors import Refused
 from eir.ops import console
+from eir.ops.as_of import explain_as_of
 from eir.ops.chronicle import utc as utc
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
@@ -45,6 +48,9 @@ AddressOption = Annotated[
     typer.Option(
         "--address", help="host:port or unix:path of the node; default: the configuration's."
     ),
+]
+AsOfOption = Annotated[
+    int, typer.Option("--as-of", metavar="SERIAL", min=0, help="As it was at this registry serial.")
 ]
 CaOption = Annotated[
     Path | None, typer.Option("--ca", help="PEM file of who signed the node's certificate: TLS.")
@@ -99,20 +105,27 @@ def explain(
     ca: CaOption = None,
     cert: CertOption = None,
     key: KeyOption = None,
+    as_of: AsOfOption = 0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say why: every rule that is tried, and the data that decide.
 
     Asks over the admin socket, so it works on the node's own machine, for users who may administer.
+    With --as-of it reads the depot instead, and decides on the lists, policy and time of that
+    serial, as far back as the depot keeps them.
 
     \b
     Examples:
       eir explain 359999010001097 09121234567
+      eir explain 359999010001097 09121234567 --as-of 1203
       eir explain 35999901000109 --imsi 432110123456789 --json
     """
     settings = load_config(config)
     typed = _typed(settings, imei, msisdn, imsi)
+    if as_of:
+        _explain_as_of(settings, as_of, typed, as_json=as_json)
+        return
     tls = _tls(settings, ca, cert, key) if address else None
     with NodeClient(address or f"unix:{settings.admin.socket}", tls=tls) as node:
         reply = node.explain(*typed)
@@ -149,6 +162,21 @@ def status(
     else:
         _print_status(reply)
     _exit_if_stale(reply.stale or not reply.ready)
+
+
+def _explain_as_of(
+    settings: Config, serial: int, typed: tuple[str, str, str], *, as_json: bool
+) -> None:
+    with console.progress_bar(f"building serial {serial} again", hidden=as_json):
+        told = explain_as_of(settings, serial, *read_texts(*typed))
+    reply = explain_reply(told.explanation)
+    if as_json:
+        spans = {"served_from": told.served_from, "served_until": told.served_until}
+        console.print_json({**_as_dict(reply), "as_of": {"serial": serial, **spans}})
+        return
+    _print_explanation(reply)
+    line = told.line(utc(told.explanation.now), utc(told.served_until))
+    console.out.print(line, markup=False)
 
 
 def _workers_table(workers: Sequence[admin_pb2.WorkerStatus]) -> Table:
@@ -251,6 +279,9 @@ def _print_status(reply: admin_pb2.StatusReply) -> None:
             facts.add_row(f"  {name}", f"{items:,}")
     console.out.print(facts)
     console.out.print(_workers_table(reply.workers))
+    for each in reply.happenings:
+        words = (utc(each.at), each.what, each.who, each.why, each.detail)
+        console.out.print("  ".join(filter(None, words)), markup=False)
     for alarm in reply.alarms:
         console.out.print(f"ALARM {alarm}", markup=False)
 

@@ -98,7 +98,7 @@ def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext
     try:
         context = ssl.create_default_context(cafile=str(ca))
         if cert is not None:
-            context.load_cert_chain(cert, key)
+            context.load_cert_chain(cert, key, password="")
     except OSError as fault:
         raise Refused("client-tls", str(fault)) from fault
     return context

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,8 @@ from eir.client.node import NodeClient
 from eir.core.delta import between
 from eir.core.generation import FEEDS, OPERATOR, REGISTRY
 from eir.errors import Refused, Unavailable
-from eir.ops import console, reload_guard
+from eir.ops import chronicle, console, reload_guard
+from eir.ops.chronicle import happenings, this_person
 from eir.ops.cli_ask import utc
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
@@ -37,6 +39,7 @@ Examples:
   eir sync accept
 """
 )
+WhyOption = Annotated[str, typer.Option("--why", help="Why; kept with your name and the time.")]
 SerialArgument = Annotated[int, typer.Argument(metavar="SERIAL", min=1, help="A kept serial.")]
 OperatorOption = Annotated[
     bool, typer.Option("--operator", help="The operator's feed, not the registry's.")
@@ -109,6 +112,7 @@ def status(
 @app.command()
 def accept(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask back.")] = False,
+    why: WhyOption = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -135,6 +139,7 @@ def accept(
             keeping.accept(memory.waiting)
     if reloaded is not None:
         reload_guard.accept(depot, reloaded[0])
+    _write_down(depot, "accepted", why, "; ".join(figures))
     told = _reload(settings)
     if as_json:
         console.print_json({"accepted": figures, "told": told})
@@ -170,6 +175,7 @@ def rollback(
         int, typer.Argument(metavar="SERIAL", min=0, help="A kept serial; 0 releases the pin.")
     ],
     operator: OperatorOption = False,
+    why: WhyOption = "",
     config: ConfigOption = None,
 ) -> None:
     """Have an older serial serve until released, by SERIAL 0.
@@ -182,9 +188,15 @@ def rollback(
     if serial:
         keeping.depot.open_newest(keeping.feed, serial=serial)
     keeping.pin(serial or None)
+    detail = f"{keeping.feed} serial {serial}" if serial else f"{keeping.feed}: the newest again"
+    _write_down(keeping.depot, "rolled-back" if serial else "released", why, detail)
     told = _reload(settings)
     what = f"serial {serial} is pinned" if serial else "released: the newest serves"
     console.out.print(what if told else f"{what}, once a node runs")
+
+
+def _write_down(depot: Depot, what: str, why: str, detail: str) -> None:
+    chronicle.write_down(depot.folder, what, who=this_person(), why=why, detail=detail)
 
 
 def _followed(config: ConfigOption, operator: bool) -> tuple[Config, Follow]:
@@ -282,6 +294,7 @@ def _status_of(keeping: FeedKeeping) -> dict[str, Any]:
         "waiting": "; ".join(filter(None, figures)),
         "next": running["next"],
         "outcomes": [{"at": at, **fields} for at, fields in running["outcomes"]],
+        "events": [asdict(each) for each in happenings(keeping.depot.folder, "")],
     }
 
 
@@ -300,6 +313,9 @@ def _print_status(told: dict[str, Any]) -> None:
     if told["waiting"]:
         rows.add_row("waiting", f"{told['waiting']}; `eir sync accept` lets it through")
     console.out.print(rows)
+    for each in told["events"]:
+        words = (utc(each["at"]), *(each[key] for key in ("what", "who", "why", "detail")))
+        console.out.print("  ".join(filter(None, words)), markup=False)
     for each in told["outcomes"]:
         line = _outcome_of({k: v for k, v in each.items() if k != "at"}).line()
         console.out.print(f"{utc(each['at'])}  {line}", markup=False)

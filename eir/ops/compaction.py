@@ -105,11 +105,11 @@ class Compaction:
         served: Callable[[str], Opened | None],
         pinned: Callable[[str], bool],
         keep: Callable[[str], int],
-        serve: Callable[[], Coroutine[object, object, None]],
+        serve: Callable[[str], Coroutine[object, object, None]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``served``: what serves of a feed; ``pinned``: whether it was rolled back; ``keep``: how
-        many bases are kept of it; ``serve``: have the node serve what the depot has by now.
+        many bases are kept of it; ``serve``: have the node serve what the depot has of it by now.
         """
         self._depot = depot
         self._bounds = bounds
@@ -195,7 +195,7 @@ class Compaction:
             if told.reason:
                 return ended("failed", told.reason, told.detail)
             await asyncio.to_thread(self._adopt, feed, opened, path, told)
-            await self._serve()
+            await self._serve(feed)
         except Conflict as overtaken:
             return ended("overtaken", "compaction-overtaken", str(overtaken))
         except OSError as fault:

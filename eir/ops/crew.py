@@ -91,6 +91,7 @@ class Crew:
         self._numbers = itertools.count(1)
         self._members: dict[int, _Member] = {}
         self._restarts = [0] * self._count
+        self._state_id = 0
         self._retired = Tally()
         self._stopping = asyncio.Event()
         self._forking = asyncio.Lock()
@@ -257,9 +258,11 @@ class Crew:
         """A new worker; where none could be forked, one that is gone already."""
         ours, theirs = new_pair()
         ours.setblocking(False)
+        self._state_id = max(self._state_id + 1, int(time.time()))
+        commission = Commission(slot, self._config, self._folder, self._state_id)
         with theirs:
             try:
-                await self._fork(Commission(slot, self._config, self._folder), theirs)
+                await self._fork(commission, theirs)
             except (OSError, Refused) as fault:
                 _log.error("no worker could be forked: %s", fault)
         member = self._members[slot] = _Member(ours, since=int(time.time()))

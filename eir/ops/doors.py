@@ -78,18 +78,19 @@ async def open_doors(
     *,
     only_one: bool,
     events: Events | None = None,
+    state_id: int | None = None,
 ) -> OpenDoors:
     """Open every door that is configured, and keep the collector off what lives as long as they.
 
     ``only_one``: this is the one process that opens what can't be shared: Unix sockets, S13 and
-    the registration with the NRF. ``events``: where doors count besides verdicts. Raises Refused as
-    the doors do.
+    the registration with the NRF. ``events``: where doors count besides verdicts. ``state_id``: for
+    the S13 door. Raises Refused as the doors do.
     """
     events = events or Events()
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as until_good:
         opened = []
-        for door in _configured(config, checker, events, only_one=only_one):
+        for door in _configured(config, checker, events, only_one=only_one, state_id=state_id):
             try:
                 await door.start()
             except OSError as fault:
@@ -117,14 +118,14 @@ def _on_the_loop(
 
 
 def _configured(
-    config: Config, checker: Checker, events: Events, *, only_one: bool
+    config: Config, checker: Checker, events: Events, *, only_one: bool, state_id: int | None
 ) -> Iterator[Door]:
     settings = grpc_settings(config, only_one=only_one)
     if settings.listen:
         yield _grpc_door(settings, checker.through("grpc"), events, engine=config.grpc.engine)
     if config.s13 is not None and only_one:
         shared = replace(config.s13, share_port=True)
-        yield S13Door(shared, checker.through("s13"), events=events)
+        yield S13Door(shared, checker.through("s13"), origin_state_id=state_id, events=events)
     if config.n5g is not None:
         yield from _n5g_doors(config.n5g, checker, events, only_one=only_one)
 
@@ -142,7 +143,6 @@ def _grpc_door(settings: GrpcSettings, checker: Checker, events: Events, *, engi
         plaintext_accepted=settings.plaintext_accepted,
         max_message_bytes=settings.max_message_bytes,
         max_checks_per_message=settings.max_checks_per_message,
-        max_calls=settings.max_calls,
         share_port=settings.share_port,
         drain_seconds=settings.drain_seconds,
     )

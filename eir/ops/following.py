@@ -5,7 +5,8 @@
          └────────────────────────────────────────────────────────────────────────┘
 
 Promises that what serves is marked stale once no good head came for too long, and that grace time
-moves only with heads whose data serve. Whatever a run ends in, the next one comes.
+moves only with heads whose data serve. Whatever a run ends in, the next one comes. Once it is
+cancelled no run goes on with a download; one that gets no byte is not waited for.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ import contextlib
 import json
 import logging
 import random
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Final
 
 from eir.core.generation import REGISTRY, Generation
-from eir.errors import Corrupt, EirError, Unavailable
+from eir.errors import Corrupt, EirError, Refused, Unavailable
+from eir.ops.chronicle import happenings, utc
 from eir.ops.follow import Follow
 from eir.ops.keeping import FeedKeeping
 from eir.ops.own_feed import has_word, roots_of
@@ -38,6 +42,8 @@ from eir.sync.source import open_source
 _log = logging.getLogger(__name__)
 
 STATUS: Final = "status"
+SYNCING: Final = "sync"
+"""How the threads are called in which runs go on."""
 _REMEMBERED: Final = 20
 _CHANCE: Final = random.SystemRandom()
 
@@ -64,6 +70,8 @@ class Following:
         self._serve = serve
         self._clock = clock
         self._woken = asyncio.Event()
+        self._aside = ThreadPoolExecutor(1, SYNCING)
+        self._over = threading.Event()
         self._reached: Generation | None = None
         self._rebased: Generation | None = None
         self._renewed: tuple[str, int, int] = ("", 0, 0)
@@ -77,6 +85,13 @@ class Following:
 
     async def run(self) -> None:
         """Follow for good. Raises Refused where the feed's address can't be used at all."""
+        try:
+            await self._run()
+        finally:
+            self._over.set()
+            self._aside.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self) -> None:
         depot, feed = self.keeping.depot, self._follow.feed
         self._reached = await asyncio.to_thread(reached_in, depot, feed)
         loop = asyncio.get_running_loop()
@@ -91,17 +106,23 @@ class Following:
                 judge=self._judge,
                 publish=lambda _: asyncio.run_coroutine_threadsafe(self._serve(), loop).result(),
                 renew=self._renew,
+                advance=self._go_on,
                 clock=self._clock,
             )
             served = (self._renewed, self.stale)
             self._reached = self._over_newest_base()
-            outcome, self._reached = await asyncio.to_thread(run, gate, self._reached)
+            going = loop.run_in_executor(self._aside, run, gate, self._reached)
+            outcome, self._reached = await going
             self._note(outcome)
             if self._follow.feed == REGISTRY and (self._renewed, self.stale) != served:
                 await self._serve_anew()
             wait = next_wait_s(self._follow.pace, failures=self._failures, chance=_CHANCE.random())
             self._write_status(wait)
             await self._wait(wait)
+
+    def _go_on(self, name: str, done: int, size: int) -> None:
+        if self._over.is_set():
+            raise Refused("fetch-cut", f"the node stops, {done} of {size} bytes came", where=name)
 
     def _has_word(self) -> bool:
         return has_word(self._follow, self._clock)
@@ -128,6 +149,11 @@ class Following:
             other.digest,
         )
         return other if same else mine
+
+    @property
+    def judged_from(self) -> tuple[str, int] | None:
+        """Session and serial that the newest run judged changes against; None: nothing."""
+        return (self._reached.session, self._reached.serial) if self._reached else None
 
     def wake(self) -> None:
         """Ask now, and weigh a held change anew."""
@@ -188,7 +214,9 @@ class Following:
         if self.keeping.detached():
             alarms.append("detached from the feed by `eir load --detach-feed`")
         if (pinned := self.keeping.pinned()) is not None:
-            alarms.append(f"pinned to serial {pinned}: newer data do not serve until released")
+            acts = happenings(self.keeping.depot.folder, "rolled-back", most=1)
+            by = "".join(f" by {act.who} at {utc(act.at)}" for act in acts)
+            alarms.append(f"pinned to serial {pinned}{by}: newer data do not serve until released")
         if self.stale:
             alarms.append("stale: no good head of the feed for too long")
         if self.outcomes and self.outcomes[-1][1].alarm:

@@ -1,6 +1,7 @@
 """The composition root: puts a node together from its configuration and keeps it running.
 
-    configuration → depot's newest good generations → workers, proven → serve
+    configuration → what served last, or the depot's newest → workers, proven → serve
+    what is newer than that: weighed, then served, or held for a person
     SIGHUP or Admin.Reload: configuration and depot are read again, what serves is swapped
     SIGTERM or SIGINT: not ready, calls in flight end, doors close
     killed: the workers go on; the next keeper sends them home once its own answer
@@ -20,18 +21,19 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import eir
 from eir.core import policy
-from eir.core.explanation import Explanation, origin_of
-from eir.core.generation import FEEDS, OPERATOR, REGISTRY, Generation
+from eir.core.explanation import Explanation
+from eir.core.generation import FEEDS, OPERATOR, REGISTRY
 from eir.core.golden import golden_tables, verify_kernel
-from eir.core.policy import Status
 from eir.core.tables import Tables
-from eir.doors.grpc_admin import AdminDoor, AdminSettings, NodeStatus, ServedGeneration
+from eir.doors.grpc_admin import AdminDoor, NodeStatus
 from eir.errors import Corrupt, Refused, Unavailable
+from eir.ops.accepted import rebuilt, unchanged, write_down
 from eir.ops.compaction import Compaction, CompactionState
 from eir.ops.config import Config, load_config
 from eir.ops.crew import Crew
@@ -39,14 +41,23 @@ from eir.ops.doors import listened, settled
 from eir.ops.following import Following
 from eir.ops.keeping import depot_of, pinned_serial
 from eir.ops.meters import MetricsPage
+from eir.ops.node_words import (
+    admin_settings,
+    alarms_of,
+    changes_between,
+    generations_of,
+    handed,
+    happenings_of,
+    served_status,
+)
 from eir.ops.ports import Ports
-from eir.ops.reload_guard import weigh
+from eir.ops.reload_guard import waiting, weigh
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
 from eir.ops.watch import Reading, Watch, WatchFigures
 from eir.ops.weighing import Beside, judge_by
 from eir.serve.checker import Checker
-from eir.serve.handover import HandedFeed, ServeOrder
+from eir.serve.handover import ServeOrder
 from eir.serve.holder import Holder, Serving
 from eir.store.depot import KEEP_GENERATIONS, Opened
 
@@ -70,12 +81,13 @@ class Keeper:
         self._depot = depot_of(config.node)
         self._holder = Holder()
         self._checker = Checker(self._holder, clock)
-        self._admin = AdminDoor(_admin_settings(config), self)
+        self._admin = AdminDoor(admin_settings(config), self)
         self._started_at = int(clock())
         self._taken: dict[str, Opened] = {}
         self._damaged: tuple[Corrupt, ...] = ()
         self._reloads = {"done": 0, "refused": 0}
         self._reloading = asyncio.Lock()
+        self._behind: Config | None = None
         self._followings = self._follow()
         self._compaction = Compaction(
             self._depot,
@@ -108,6 +120,8 @@ class Keeper:
             stopped = self._stop_on_signals() if handle_signals else asyncio.Event()
             _log.info("answering on %s", ", ".join(self.addresses))
             opened(self)
+            catching_up = asyncio.create_task(self._catch_up())
+            stack.callback(catching_up.cancel)
             stopping = asyncio.create_task(stopped.wait())
             lasting = [asyncio.create_task(self._crew.watch())]
             followed = [following.run() for following in self._followings.values()]
@@ -125,7 +139,7 @@ class Keeper:
         ports = Ports(listened(self._config), shared=self._crew.orphaned)
         stack.callback(ports.close)
         await asyncio.to_thread(_prove_kernel)
-        self._taken, serving = await asyncio.to_thread(self._build, self._config)
+        self._taken, serving = await asyncio.to_thread(self._build_at_start)
         tables = serving.tables if serving else None
         self._holder.swap(serving)
         self._watch.look()
@@ -145,7 +159,7 @@ class Keeper:
     def status(self) -> NodeStatus:
         """What serves and how."""
         serving = self._serving()
-        generations = _generations(serving) if serving else ()
+        generations = generations_of(serving) if serving else ()
         names = serving.tables.reason_names if serving else {}
         return NodeStatus(
             version=eir.__version__,
@@ -153,12 +167,13 @@ class Keeper:
             now=int(self._clock()),
             ready=serving is not None,
             stale=serving.stale if serving else False,
-            mode=self._config.policy.mode,
-            generations=[_served(generation) for generation in generations],
+            mode=(serving.tables.policy if serving else self._config.policy).mode,
+            generations=[served_status(generation) for generation in generations],
             reasons={number: name for number, name in names.items() if number > 255},
-            checks=self._checks(),
+            checks=self._crew.tally().by_status(),
             alarms=self._alarms(serving),
             workers=self._crew.workers(),
+            happenings=happenings_of(self._depot.folder),
         )
 
     def tally(self) -> Tally:
@@ -214,28 +229,49 @@ class Keeper:
             for name in _FIXED_AT_START
             if getattr(config, name) != getattr(self._config, name)
         ]
-        changes += _changes(before, self._serving(), self._config, config)
+        changes += changes_between(before, self._serving(), self._config, config)
         self._config = config
         for following in self._followings.values():
             following.wake()
         return changes
 
-    async def _take_up(self, config: Config, *, weighed: bool = False) -> None:
+    async def _catch_up(self) -> None:
+        """After a start: take up what differs from what served last, if the guard lets it pass."""
+        if self._behind is None:
+            return
+        async with self._reloading:
+            config, self._behind = self._behind, None
+            try:
+                await self._take_up(config)
+            except (Refused, Corrupt, OSError) as fault:
+                _log.error("what served last goes on: %s", fault)
+            else:
+                self._config = config
+
+    async def _take_up(
+        self, config: Config, *, feed: str | None = None, weighed: bool = False
+    ) -> None:
         """Open what shall serve, unless it does already, weigh it, and have everybody swap.
 
+        ``feed``: nothing but this one is opened anew, and what waits already is not weighed again.
         Raises Refused ``guard-held`` where a person has to accept it first.
         """
         before = self._taken
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, "verify", initializer=_yield_to_workers) as aside:
-            taken, serving = await loop.run_in_executor(aside, self._build, config)
-            if serving is not None and not weighed:
-                changed = (self._serving(), serving, int(self._clock()))
-                try:
-                    await loop.run_in_executor(aside, weigh, self._depot, config.guard, *changed)
-                except Refused:
-                    _close(taken, but=before)
-                    raise
+            build = partial(self._build, config, feed)
+            taken, serving = await loop.run_in_executor(aside, build)
+            now = int(self._clock())
+            try:
+                if serving is not None and not weighed:
+                    asked = (self._depot, config.guard, self._serving(), serving, now)
+                    judge = partial(weigh, *asked, again=feed is None)
+                    await loop.run_in_executor(aside, judge)
+                if serving is not None:
+                    await loop.run_in_executor(aside, write_down, self._depot, serving, now)
+            except (Refused, OSError):
+                _close(taken, but=before)
+                raise
         self._taken = taken
         if serving is not None:
             await self._crew.hand_over(self._order(serving, config), serving.tables)
@@ -259,7 +295,11 @@ class Keeper:
         judge = judge_by(self._beside, self._clock)
         return {
             follow.feed: Following(
-                follow, self._depot, judge=judge, serve=self._serve_reached, clock=self._clock
+                follow,
+                self._depot,
+                judge=judge,
+                serve=partial(self._serve_reached, follow.feed),
+                clock=self._clock,
             )
             for follow in (self._config.feed, self._config.operator_feed)
             if follow is not None
@@ -270,16 +310,26 @@ class Keeper:
         serving, config = self._serving(), self._config
         return Beside(
             config.guard,
-            config.policy,
+            serving.tables.policy if serving else config.policy,
             {feed: opened.generation for feed, opened in self._taken.items()},
             data_time=serving.data_time if serving else 0,
             grace_lag=config.grace.grace_lag,
         )
 
-    async def _serve_reached(self) -> None:
-        """Serve what the gate has let through, with the feed's times."""
+    async def _serve_reached(self, feed: str) -> None:
+        """Serve what the gate has let through, with the feed's times.
+
+        It was weighed against what it was built on; where something else serves, it is again.
+        """
         async with self._reloading:
-            await self._take_up(self._config, weighed=True)
+            await self._take_up(self._config, feed=feed, weighed=self._serves_what_it_judged(feed))
+
+    def _serves_what_it_judged(self, feed: str) -> bool:
+        following, taken = self._followings.get(feed), self._taken.get(feed)
+        if following is None or taken is None:
+            return following is not None and following.judged_from is None
+        served = taken.generation
+        return following.judged_from == (served.session, served.serial)
 
     def _order(self, serving: Serving | None, config: Config) -> ServeOrder:
         """What workers are told: the verified files themselves, and what to make of them."""
@@ -288,21 +338,61 @@ class Keeper:
             return ServeOrder(number, (), config.policy)
         return ServeOrder(
             number,
-            tuple(_handed(opened) for opened in self._taken.values()),
-            config.policy,
+            tuple(handed(opened) for opened in self._taken.values()),
+            serving.tables.policy,
             data_time=serving.data_time,
             grace_lag=serving.grace_lag,
             stale=serving.stale,
         )
 
-    def _build(self, config: Config) -> tuple[dict[str, Opened], Serving | None]:
-        """What the depot and the configuration come to; None where no registry data is kept."""
+    def _build_at_start(self) -> tuple[dict[str, Opened], Serving | None]:
+        """What served last; what depot and configuration come to, if that is the same or the
+        first. None where no registry data is kept, or too little for a first load.
+        """
+        config, last = self._config, self._depot.served.last()
+        if last is not None and not unchanged(self._depot, config.policy, last):
+            before = rebuilt(self._depot, last)
+            if before is not None:
+                self._behind, self._config = config, replace(config, policy=before.policy)
+                return before.taken, self._serving_of(before.taken, self._config)
+            last = None
+        taken, serving = self._build(config)
+        if serving is None:
+            return taken, None
+        now = int(self._clock())
+        try:
+            if last is None:
+                weigh(self._depot, config.guard, None, serving, now)
+        except Refused as held:
+            _log.error("nothing serves: %s", held)
+            _close(taken, but={})
+            return {}, None
+        try:
+            write_down(self._depot, serving, now)
+        except OSError as fault:
+            _log.error("what serves can't be written down: %s", fault)
+        return taken, serving
+
+    def _build(
+        self, config: Config, only: str | None = None
+    ) -> tuple[dict[str, Opened], Serving | None]:
+        """What the depot and the configuration come to; None where no registry data is kept.
+
+        ``only``: of the other feed, what is taken already.
+        """
         self._damaged = ()
-        taken = {feed: opened for feed in FEEDS if (opened := self._open(feed)) is not None}
+        opened = {
+            feed: self._open(feed) if only in (None, feed) else self._taken.get(feed)
+            for feed in FEEDS
+        }
+        taken = {feed: each for feed, each in opened.items() if each is not None}
         if REGISTRY not in taken:
             if config.feed is None:
                 _log.warning("no registry data yet: load some with `eir load MANIFEST.toml`")
             return taken, None
+        return taken, self._serving_of(taken, config)
+
+    def _serving_of(self, taken: Mapping[str, Opened], config: Config) -> Serving:
         registry = taken[REGISTRY].generation
         operator = taken[OPERATOR].generation if OPERATOR in taken else None
         tables = Tables(registry, operator, config.policy)
@@ -311,7 +401,7 @@ class Keeper:
             data_time, stale = registry.made_at, False
         else:
             data_time, stale = feed.data_time(registry), feed.stale
-        return taken, Serving(
+        return Serving(
             tables,
             data_time=data_time,
             grace_lag=grace_lag,
@@ -344,12 +434,6 @@ class Keeper:
     def _serving(self) -> Serving | None:
         return self._holder.current() if self._holder.ready else None
 
-    def _checks(self) -> dict[str, int]:
-        by_status = dict.fromkeys((status.name for status in Status), 0)
-        for (_, _, status), times in self._crew.tally().checks.items():
-            by_status[status] += times
-        return by_status
-
     def _read(self) -> Reading:
         """What the watch looks at."""
         serving, feed = self._serving(), self._followings.get(REGISTRY)
@@ -366,18 +450,9 @@ class Keeper:
             alarms += following.alarms()
         alarms += self._compaction.alarms()
         alarms += self._watch.alarms()
-        if serving is None:
-            return [*alarms, "no generation serves: every check is answered UNAVAILABLE"]
-        now = int(self._clock())
-        if serving.tables.policy.mode == policy.SHADOW:
-            alarms.append("shadow mode: nobody is refused")
-        behind = now - serving.data_time - serving.grace_lag
-        if behind > 0:
-            alarms.append(
-                f"grace time stands still since {behind} s: the registry data is older than"
-                " grace_lag, so no deadline passes"
-            )
-        return alarms
+        if (held := waiting(self._depot)) is not None:
+            alarms.append(f"held: {held[1]}; what served goes on. Look, then: eir sync accept")
+        return [*alarms, *alarms_of(serving, int(self._clock()))]
 
     def _stop_on_signals(self) -> asyncio.Event:
         stopped = asyncio.Event()
@@ -400,49 +475,15 @@ def _report_reload(task: asyncio.Task[Sequence[str]]) -> None:
         raise error
 
 
-def _generations(serving: Serving) -> list[Generation]:
-    feeds = (serving.tables.registry, serving.tables.operator)
-    return [feed for feed in feeds if feed is not None]
-
-
 def _yield_to_workers() -> None:
     """Whoever answers goes before this thread, which verifies what nobody waits for."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE_BESIDE_ANSWERS)
-
-
-def _handed(opened: Opened) -> HandedFeed:
-    origin = opened.generation
-    kept = (opened.file, opened.chain, opened.sieve)
-    files = tuple(file.fileno() for file in kept if file is not None)
-    return HandedFeed(origin.feed, origin.session, origin.serial, origin.digest, files)
 
 
 def _close(some: Mapping[str, Opened], *, but: Mapping[str, Opened]) -> None:
     """Close the files of what was opened, but those that others go on with."""
     for feed, opened in some.items():
         opened.close_unless_in(but.get(feed))
-
-
-def _served(generation: Generation) -> ServedGeneration:
-    items = {name: section.items for name, section in generation.sections.items()}
-    return ServedGeneration(origin=origin_of(generation), made_at=generation.made_at, items=items)
-
-
-def _changes(before: Serving | None, after: Serving | None, old: Config, new: Config) -> list[str]:
-    served = {g.feed: g for g in _generations(before)} if before else {}
-    changes = []
-    for generation in _generations(after) if after else ():
-        known = served.get(generation.feed)
-        if known is not generation:
-            serial = f"{generation.registry_id} serial {generation.serial}"
-            changes.append(f"{generation.feed}: {serial} serves, digest {generation.digest}")
-    if old.policy != new.policy:
-        names = [f.name for f in fields(new.policy)]
-        differ = [n for n in names if getattr(old.policy, n) != getattr(new.policy, n)]
-        changes.append(f"policy: {', '.join(differ)} changed")
-    if old.grace != new.grace:
-        changes.append(f"grace: grace_lag is {new.grace.grace_lag} s")
-    return changes
 
 
 def _prove_kernel() -> None:
@@ -455,15 +496,3 @@ def _prove_kernel() -> None:
     except RuntimeError as wrong:
         raise Refused("kernel-unproven", str(wrong)) from wrong
     golden_tables().facts(0, 0, 0, now=0)
-
-
-def _admin_settings(config: Config) -> AdminSettings:
-    section = config.admin
-    return AdminSettings(
-        socket=section.socket,
-        socket_mode=int(section.mode, 8),
-        remote_listen=section.remote_listen,
-        tls_cert=section.tls_cert,
-        tls_key=section.tls_key,
-        client_ca=section.client_ca,
-    )

@@ -45,11 +45,15 @@ _PROVEN = b"proven"
 
 @dataclass(frozen=True, slots=True)
 class Commission:
-    """What a worker is to be: its place, from 0, and the settings of the node."""
+    """What a worker is to be: its place, from 0, and the settings of the node.
+
+    ``state_id`` is greater than that of any worker before: S13's Origin-State-Id.
+    """
 
     slot: int
     config: Config
     folder: Path
+    state_id: int
 
 
 class Nursery:
@@ -140,6 +144,7 @@ async def _work(commission: Commission, keeper: socket.socket) -> None:
         holder,
         only_one=commission.slot == 0,
         events=EventsFile(commission.folder).events,
+        state_id=commission.state_id,
     )
     await Worker(
         keeper,

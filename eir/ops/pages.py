@@ -1,4 +1,4 @@
-"""Pages made from what the code declares: docs/settings.md, docs/cli.md, and the sample file.
+"""Pages made from what the code declares: docs/settings.md and docs/cli.md.
 
 ``python -m eir.ops.pages docs`` writes them; a test compares. Promises that a setting, command or
 option that exists stands on its page, and that nothing else does. Holds no text of its own beyond
@@ -7,8 +7,6 @@ headings: what a thing means is said where it is declared.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +14,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
+from typer.main import get_command
+
+from eir.ops import cli
 from eir.ops.sections import Settings
-from eir.ops.setting import Setting, settings_in
+from eir.ops.setting import Setting, is_table, settings_in
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -51,10 +52,6 @@ home_plmns = ["43211", "43235"]
 ```
 """
 _CLI_INTRO = "# The `eir` command\n"
-_SAMPLE_INTRO = """\
-# Configuration of an eir node. Every setting stands here with its default, commented out;
-# `eir config check` tells what is wrong with a file.
-"""
 
 
 class Parameter(Protocol):
@@ -85,18 +82,6 @@ def settings_page(settings: DataclassInstance | None = None) -> str:
     return "\n".join(parts)
 
 
-def default_toml() -> str:
-    """A configuration file with every setting explained, and commented out at its default.
-
-    A line that begins with ``#`` and no space after it is a setting: with that ``#`` taken away it
-    says what holds anyway.
-    """
-    parts = [_SAMPLE_INTRO]
-    for name, setting, value in settings_in(Settings()):
-        parts += _sample_lines(name, setting, cast("DataclassInstance", value), commented=False)
-    return "\n".join(parts)
-
-
 def cli_page(command: Command, program: str) -> str:
     """docs/cli.md: each command with its usage, arguments and options; groups come first."""
     parts = [_CLI_INTRO]
@@ -113,21 +98,16 @@ def cli_page(command: Command, program: str) -> str:
 
 
 def write_pages(folder: Path) -> list[Path]:
-    """Writes the pages into a folder, and says which; without a command line yet, no cli.md."""
-    pages = {"settings.md": settings_page()}
-    if (command := eir_command()) is not None:
-        pages["cli.md"] = cli_page(command, "eir")
+    """Writes the pages into a folder, and says which."""
+    pages = {"settings.md": settings_page(), "cli.md": cli_page(eir_command(), "eir")}
     for name, page in pages.items():
         (folder / name).write_text(page, encoding="utf-8")
     return [folder / name for name in pages]
 
 
-def eir_command() -> Command | None:
-    """The ``eir`` command, or None where it is not installed with this package."""
-    if importlib.util.find_spec("eir.ops.cli") is None:
-        return None
-    typer_main = importlib.import_module("typer.main")
-    return cast(Command, typer_main.get_command(importlib.import_module("eir.ops.cli").app))
+def eir_command() -> Command:
+    """The ``eir`` command, with all that is below it."""
+    return cast(Command, get_command(cli.app))
 
 
 def _section_lines(
@@ -135,9 +115,9 @@ def _section_lines(
 ) -> Iterator[str]:
     yield f"{heading} `[{name}]`\n\n{setting.doc}\n"
     rows = settings_in(value)
-    yield from _table([(key, s, s.show(v)) for key, s, v in rows if not _is_table(s)])
+    yield from _table([(key, s, s.show(v)) for key, s, v in rows if not is_table(s)])
     for key, table, entries in rows:
-        if not _is_table(table):
+        if not is_table(table):
             continue
         if table.names is None:
             yield from _section_lines(
@@ -156,10 +136,6 @@ def _section_lines(
                 f"| `{word}` | `{table.show(default)}` |" for word, default in table.names.items()
             )
             yield ""
-
-
-def _is_table(setting: Setting) -> bool:
-    return setting.names is not None or setting.entry is not None
 
 
 def _exceptions(
@@ -184,41 +160,6 @@ def _table(rows: list[tuple[str, Setting, str]]) -> Iterator[str]:
     for key, setting, default in rows:
         yield f"| `{key}` | `{default}` | {_cell(setting.form)} | {_cell(setting.doc)} |"
     yield ""
-
-
-def _sample_lines(
-    name: str, setting: Setting, value: DataclassInstance, *, commented: bool
-) -> Iterator[str]:
-    yield f"{_prose(setting.doc)}\n{'#' if commented else ''}[{name}]\n"
-    tables = []
-    for key, inner, default in settings_in(value):
-        if _is_table(inner):
-            tables.append((f"{name}.{key}", inner, default))
-        else:
-            yield f"{_prose(f'{inner.doc} ({inner.form})')}\n#{key} = {inner.show(default)}\n"
-    for dotted, inner, entries in tables:
-        yield from _sample_table(dotted, inner, entries)
-
-
-def _sample_table(dotted: str, table: Setting, entries: object) -> Iterator[str]:
-    if table.names is None:
-        section = cast("DataclassInstance", entries)
-        yield from _sample_lines(dotted, table, section, commented=False)
-    elif table.entry is None:
-        yield f"{_prose(table.doc)}\n#[{dotted}]"
-        yield from (f"#{word} = {table.show(default)}" for word, default in table.names.items())
-        yield ""
-    elif table.example:
-        yield f'{_prose(table.doc)} For instance:\n# [{dotted}."{table.example}"]'
-        yield from (f"# {key} = {s.show(v)}" for key, s, v in settings_in(table.entry))
-        yield ""
-    else:
-        for word, entry in _sections(entries).items():
-            yield from _sample_lines(f"{dotted}.{word}", table, entry, commented=True)
-
-
-def _prose(text: str) -> str:
-    return textwrap.fill(text, 96, initial_indent="# ", subsequent_indent="# ")
 
 
 def _cell(text: str) -> str:

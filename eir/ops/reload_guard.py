@@ -1,4 +1,4 @@
-"""The guard of a reload: lists loaded by hand, policy and mode, before they serve.
+"""The guard of a reload and of a start: lists loaded by hand, policy and mode, before they serve.
 
 node.waiting     what was refused, and why
 node.accepted    a person's word: what may serve
@@ -13,25 +13,40 @@ from typing import Final
 from eir.core.delta import Delta, between
 from eir.core.generation import Generation
 from eir.errors import Refused
+from eir.feed.head import Serial
+from eir.ops.keeping import FeedKeeping
 from eir.serve.guard import GuardLimits, objection
 from eir.serve.holder import Serving
 from eir.store.depot import Depot
+from eir.sync.client import Change
 
 NODE: Final = "node"
 _WAITING, _ACCEPTED = "waiting", "accepted"
 
 
-def weigh(depot: Depot, bounds: GuardLimits, old: Serving | None, new: Serving, now: int) -> None:
+def weigh(
+    depot: Depot,
+    bounds: GuardLimits,
+    old: Serving | None,
+    new: Serving,
+    now: int,
+    *,
+    again: bool = True,
+) -> None:
     """Let a change pass, or note it as waiting and raise Refused ``guard-held`` with its figures.
 
-    ``old``: what serves, None where nothing does.
+    ``old``: what serves, None where nothing does. ``again``: also weigh what waits already.
     """
-    key = _key(new).encode()
-    if old is not None and _key(old).encode() == key:
+    key = _key(old, new).encode()
+    if not key:
+        _wait_no_more(depot)
         return
+    waits = waiting(depot)
+    if waits is not None and waits[0].encode() == key and not again:
+        raise Refused("guard-held", f"{waits[1]}. Look, then: eir sync accept")
     before = old.tables if old else None
     text = ""
-    if depot.note(NODE, _ACCEPTED) != key:
+    if depot.note(NODE, _ACCEPTED) != key and not _let_through(depot, old, new):
         changes = _changes(old, new) if old else []
         grace_time = new.grace_time(now)
         text = objection(bounds, before, new.tables, changes, now=now, grace_time=grace_time)
@@ -39,8 +54,7 @@ def weigh(depot: Depot, bounds: GuardLimits, old: Serving | None, new: Serving, 
         note = json.dumps({"change": key.decode(), "figures": text}).encode()
         depot.write_note(NODE, _WAITING, note)
         raise Refused("guard-held", f"{text}. Look, then: eir sync accept")
-    if depot.note(NODE, _WAITING):
-        depot.write_note(NODE, _WAITING, b"")
+    _wait_no_more(depot)
 
 
 def waiting(depot: Depot) -> tuple[str, str] | None:
@@ -50,6 +64,23 @@ def waiting(depot: Depot) -> tuple[str, str] | None:
         return None
     fields = json.loads(raw)
     return fields["change"], fields["figures"]
+
+
+def _wait_no_more(depot: Depot) -> None:
+    if depot.note(NODE, _WAITING):
+        depot.write_note(NODE, _WAITING, b"")
+
+
+def _let_through(depot: Depot, old: Serving | None, new: Serving) -> bool:
+    """Whether all that differs are feeds' changes that a person has accepted at the gate."""
+    if old is None or old.tables.policy != new.tables.policy:
+        return False
+    before = _generations(old)
+    return all(
+        FeedKeeping(depot, feed, 1).accepted(Change(each.session, Serial(each.serial), each.digest))
+        for feed, each in _generations(new).items()
+        if feed not in before or before[feed].digest != each.digest
+    )
 
 
 def accept(depot: Depot, change: str) -> None:
@@ -71,7 +102,17 @@ def _changes(old: Serving, new: Serving) -> list[Delta]:
     ]
 
 
-def _key(serving: Serving) -> str:
-    """What serves, and by which policy, in 64 hex digits."""
-    origins = sorted((g.feed, g.digest) for g in _generations(serving).values())
-    return hashlib.sha256(repr((origins, serving.tables.policy)).encode()).hexdigest()
+def _key(old: Serving | None, new: Serving) -> str:
+    """What differs from what serves, in 64 hex digits; "" where nothing does.
+
+    What both have in common is not in it: a policy waits as the same while the data go on.
+    """
+    before = _generations(old) if old else {}
+    origins = sorted(
+        (feed, each.digest)
+        for feed, each in _generations(new).items()
+        if feed not in before or before[feed].digest != each.digest
+    )
+    policies = [new.tables.policy] if old is None or old.tables.policy != new.tables.policy else []
+    changed = (origins, policies)
+    return hashlib.sha256(repr(changed).encode()).hexdigest() if any(changed) else ""

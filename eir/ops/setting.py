@@ -108,6 +108,11 @@ def settings_in(section: DataclassInstance) -> list[tuple[str, Setting, object]]
     return [(f.name, _setting_of(f), getattr(section, f.name)) for f in fields(section)]
 
 
+def is_table(setting: Setting) -> bool:
+    """Whether it is a TOML table, with settings of its own."""
+    return setting.names is not None or setting.entry is not None
+
+
 def known_keys(section: DataclassInstance, prefix: str = "") -> list[str]:
     """Every dotted key that a file may set; names that a file chooses stand as ``*``."""
     keys = []

@@ -45,6 +45,13 @@ class Tally:
         self.spans += counters.spans
         self.busy_ns += int(counters.busy_ns[0])
 
+    def by_status(self) -> dict[str, int]:
+        """Checks by the status that left."""
+        total = dict.fromkeys((status.name for status in Status), 0)
+        for (_, _, status), times in self.checks.items():
+            total[status] += times
+        return total
+
     def copy(self) -> Tally:
         """Another one with the same figures."""
         other = Tally()

@@ -115,7 +115,7 @@ def unpack_order(message: bytes, files: Sequence[int]) -> Order:
         for feed, session, serial, digest, count in fields["feeds"]
     )
     data_time, grace_lag, stale = fields["times"]
-    policy = _policy_of(fields["policy"])
+    policy = policy_of(fields["policy"])
     return ServeOrder(fields["serve"], feeds, policy, data_time, grace_lag, stale)
 
 
@@ -167,7 +167,10 @@ def close_files(order: Order) -> None:
                 os.close(file)
 
 
-def _policy_of(fields: dict[str, Any]) -> Policy:
+def policy_of(fields: dict[str, Any]) -> Policy:
+    """The policy whose ``asdict`` this is, after JSON or msgpack. Raises KeyError, TypeError or
+    ValueError where it is none.
+    """
     return Policy(
         mode=fields["mode"],
         status={reason: Status(number) for reason, number in fields["status"].items()},

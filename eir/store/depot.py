@@ -7,6 +7,7 @@
       deltas/              <feed>-<serial>-<random>.delta, the same
       parts/               <sha256>: files of a feed that are coming; a cut one goes on
       scratch/             <pid>-<random>/: being built; swept when its process is gone
+      served.jsonl         what served, and when; policies/: by which policy (``served``)
       workers/             <pid>-<random>: what a worker counts, locked while it lives
       control              what the keeper says to its workers between two swaps
       events.jsonl         what befell the node and what people did about it
@@ -42,7 +43,9 @@ from eir.core.sieving import with_built_sieve, with_sieve
 from eir.errors import Conflict, Corrupt, Refused, Unavailable
 from eir.feed.codec import SnapshotFacts, SnapshotHead, open_file
 from eir.feed.delta_file import advance, decode_delta, write_frame
+from eir.store.durable import fsync_folder, write_durably
 from eir.store.kept import Kept, KeptDelta, NewFile, chain_of, kept_of, passing, retained
+from eir.store.served import ServedLog
 
 FORMAT = 1
 KEEP_GENERATIONS = 3
@@ -89,6 +92,7 @@ class Depot:
     def __init__(self, folder: Path, *, keep_days: int = KEEP_DAYS) -> None:
         self.folder = folder
         self._keep_days = keep_days
+        self.served = ServedLog(folder, keep_days=keep_days)
         self._snapshots = folder / "snapshots"
         self._scratch = folder / "scratch"
         self._deltas = folder / "deltas"
@@ -212,10 +216,10 @@ class Depot:
         """Note it durably; b"" takes the note away."""
         path = self.folder / f"{feed}.{name}"
         if raw:
-            self._write_durably(path, raw)
+            write_durably(path, raw)
         else:
             path.unlink(missing_ok=True)
-            _fsync_folder(self.folder)
+            fsync_folder(self.folder)
 
     def kept(self, feed: str) -> tuple[Kept, ...]:
         """What the manifest names of a feed, newest first. Raises Corrupt where it is damaged."""
@@ -331,10 +335,15 @@ class Depot:
 
     def _commit(self, feeds: dict[str, list[Kept]], feed: str, kept: Kept, keep: int) -> None:
         """The moved files are durable, then the manifest names them: the one step."""
-        _fsync_folder(self._snapshots)
-        _fsync_folder(self._deltas)
+        fsync_folder(self._snapshots)
+        fsync_folder(self._deltas)
+        last = self.served.last()
+        serves = last.feeds.get(feed) if last else None
         feeds[feed] = retained(
-            [kept, *feeds[feed]], keep=max(keep, 1), days=self._keep_days, served=None
+            [kept, *feeds[feed]],
+            keep=max(keep, 1),
+            days=self._keep_days,
+            served=(serves.session, serves.serial) if serves else None,
         )
         self._write(feeds)
         self._prune(feeds)
@@ -379,16 +388,7 @@ class Depot:
     def _write(self, feeds: dict[str, list[Kept]]) -> None:
         rows = {feed: [asdict(kept) for kept in listed] for feed, listed in feeds.items()}
         text = json.dumps({"format": FORMAT, "feeds": rows})
-        self._write_durably(self.folder / "manifest.json", text.encode())
-
-    def _write_durably(self, path: Path, raw: bytes) -> None:
-        aside = path.with_name(f"{path.name}.new")
-        with open(aside, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(aside, path)
-        _fsync_folder(self.folder)
+        write_durably(self.folder / "manifest.json", text.encode())
 
     def _prune(self, feeds: dict[str, list[Kept]]) -> None:
         rows = [kept for listed in feeds.values() for kept in listed]
@@ -446,8 +446,16 @@ def _cut(
 
 def _span(rows: Sequence[Kept]) -> str:
     """Which serials can be built again, for whoever asked for another."""
-    spans = [f"{row.serial} to {row.last_serial} of session {row.session}" for row in rows[::-1]]
-    return f"is not kept; kept are {', '.join(spans)}" if spans else "is not kept: nothing is"
+    spans: list[tuple[str, int, int]] = []
+    before: Kept | None = None
+    for row in reversed(rows):
+        if before is not None and before.leads_to(row):
+            spans[-1] = (row.session, spans[-1][1], row.last_serial)
+        else:
+            spans.append((row.session, row.serial, row.last_serial))
+        before = row
+    told = [f"{oldest} to {newest} of session {session}" for session, oldest, newest in spans]
+    return f"is not kept; kept are {', '.join(told)}" if told else "is not kept: nothing is"
 
 
 def _move(path: Path, target: Path) -> None:
@@ -466,11 +474,3 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

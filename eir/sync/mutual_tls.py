@@ -36,7 +36,8 @@ class MutualTlsReader:
             if address.root_certificate is not None:
                 self._tls.load_verify_locations(address.root_certificate)
             if address.client_certificate is not None:
-                self._tls.load_cert_chain(address.client_certificate, address.client_key)
+                certificate, key = address.client_certificate, address.client_key
+                self._tls.load_cert_chain(certificate, key, password="")
         except OSError as error:
             raise Refused("fetch-failed", f"a certificate or key file: {error}") from error
 

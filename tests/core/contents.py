@@ -26,7 +26,7 @@ from eir.core.orders import Hold, Override
 from eir.feed.digest import Digest, of_section
 
 SESSION = str(uuid.UUID(int=1))
-IDS = {"black.lost": 257, "black.stolen": 256, "black.unpaid": 512}
+IDS = {"black.lost": 257, "black.smuggled": 259, "black.stolen": 256, "black.unpaid": 512}
 # Neighbours, both sides of a container's border, and far away.
 KEYS = [1, 2, 3, 65_535, 65_536, 65_537, 131_072, 5_000_000_000, 99_999_999_999_999]
 NUMBERS = [12_345, 989_120_000_000, 989_120_000_001, 989_999_999_999, 4_915_112_345_678]

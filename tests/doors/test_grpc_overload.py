@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import dataclass, field
 
 import grpc
 import pytest
 
 from eir import limits
+from eir.wire.v1 import eligibility_pb2 as wire
+from tests.doors.conftest import FakeChecker
 
 A_FEW = 16
 
@@ -48,3 +51,43 @@ def test_what_waits_is_bounded_and_the_rest_is_shed_at_once(open_grpcio, stub_of
     assert first.result().reason
     assert 0 < codes[grpc.StatusCode.OK] <= limits.MAX_GRPC_WAITING_CALLS + A_FEW
     assert len(slow.asked) == codes[grpc.StatusCode.OK] + 1, "work was done for nobody"
+
+
+@dataclass(slots=True)
+class Metronome(FakeChecker):
+    """For each message that it decides, two more are sent: twice the capacity, whatever that is."""
+
+    due: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(4))
+
+    def check(self, imei, msisdn, imsi):
+        answer = FakeChecker.check(self, imei, msisdn, imsi)
+        self.due.release(2)
+        return answer
+
+
+def test_at_twice_the_capacity_the_excess_is_shed_and_the_rest_does_not_wait(
+    open_door, connect, stub_of, monkeypatch
+):
+    """Time is told in messages decided: without a bound, the last ones would wait for 500."""
+    monkeypatch.setattr(limits, "MAX_GRPC_WAITING_CALLS", 32)
+    checker = Metronome()
+    address = open_door(checker, max_calls=32).address
+    stubs = [stub_of(address) for _ in range(4)]
+    calls, sent_at = [], []
+    for number in range(1, 1_001):
+        assert checker.due.acquire(timeout=30)
+        sent_at.append(len(checker.asked))
+        request = wire.CheckBatchRequest(imei14=[number])
+        calls.append(stubs[number % 4].CheckBatch.future(request, timeout=60))
+    codes = Counter(call.code() for call in calls)
+    shed = codes.total() - codes[grpc.StatusCode.OK]
+    assert set(codes) <= {
+        grpc.StatusCode.OK,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.CANCELLED,  # grpcio's own word for it
+    }
+    assert shed > 100, codes
+    assert codes[grpc.StatusCode.OK] == len(checker.asked)
+    decided_at = {int(asked[0][0]): at for at, asked in enumerate(checker.asked)}
+    waits = [decided_at[n] - sent for n, sent in enumerate(sent_at, 1) if n in decided_at]
+    assert max(waits) < 250, "what is taken up waits, though what comes is shed"

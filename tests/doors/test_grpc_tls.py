@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from grpc import StatusCode
 
 from eir.errors import Refused
 from eir.serve.events import Events
+
+
+def _encrypt(path):
+    key = load_pem_private_key(path.read_bytes(), None)
+    secret = BestAvailableEncryption(b"x")
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret))
 
 
 def _pair(tls_files):
@@ -66,11 +78,12 @@ def test_new_certificates_are_taken_up_and_no_connection_is_lost(
         (lambda files, other: files["tls_key"].unlink(), "tls-unreadable"),
         (lambda files, other: files["tls_cert"].write_bytes(b""), "tls-unusable"),
         (lambda files, other: files["tls_key"].write_bytes(other[0]), "tls-unusable"),
+        (lambda files, other: _encrypt(files["tls_key"]), "tls-unusable"),
         (lambda files, other: files["client_ca"].write_bytes(b"x"), "tls-unusable"),
     ],
 )
 def test_bad_files_are_refused_and_the_old_go_on(
-    open_tls_door, checker, tls_files, ours, trusting, stub_of, a_check, damage, reason
+    open_tls_door, checker, tls_files, ours, trusting, stub_of, a_check, damage, reason, capfd
 ):
     files, known = tls_files(), ours.issue("core-1")
     door = open_tls_door(checker, **files)
@@ -82,6 +95,7 @@ def test_bad_files_are_refused_and_the_old_go_on(
     with pytest.raises(Refused) as refused:
         open_tls_door(checker, **files)
     assert refused.value.reason == reason
+    assert "pass phrase" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("missing", ["tls_cert", "tls_key"])

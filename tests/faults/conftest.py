@@ -209,6 +209,7 @@ depot = "depot"
 [grpc]
 listen = ["127.0.0.1:0", "unix:grpc.sock"]
 drain_seconds = 5
+engine = "ENGINE"
 [metrics]
 listen = "127.0.0.1:0"
 [workers]
@@ -218,12 +219,18 @@ stale_after_seconds = 1
 
 
 @pytest.fixture
-def new_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
+def engine() -> str:
+    """Of the gRPC door; a test that holds for both is parametrized by it."""
+    return "grpcio"
+
+
+@pytest.fixture
+def new_node(tmp_path: Path, engine: str) -> Iterator[Callable[..., RunningNode]]:
     """Start a node with two workers that serve serial 1, unless told otherwise."""
     made: list[RunningNode] = []
 
     def start(*, serial: int = 1, settings: str = SETTINGS) -> RunningNode:
-        node = RunningNode(tmp_path, settings)
+        node = RunningNode(tmp_path, settings.replace("ENGINE", engine))
         if serial and not node.depot.kept("registry"):
             publish(node.depot, serial)
         made.append(node)
@@ -262,6 +269,11 @@ def pressed(node: RunningNode, clients: int = 12) -> Iterator[Press]:
 @pytest.fixture
 def press() -> Callable[..., object]:
     return pressed
+
+
+@pytest.fixture
+def reasons_of() -> Callable[[int], list[int]]:
+    return expected
 
 
 @pytest.fixture

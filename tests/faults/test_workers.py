@@ -8,9 +8,19 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 
+import grpc
+import pytest
 
+from eir.wire.v1 import eligibility_pb2 as wire
+from eir.wire.v1 import eligibility_pb2_grpc as wire_grpc
+
+each_engine = pytest.mark.parametrize("engine", ["grpcio", "native"])
+
+
+@each_engine
 def test_a_killed_worker_takes_only_its_own_connections_along(new_node, press):
     node = new_node()
     with press(node) as load:
@@ -28,6 +38,7 @@ def test_a_killed_worker_takes_only_its_own_connections_along(new_node, press):
     assert node.status().checks["BLACKLISTED"] == 200 * sum(g.total() for g in load.good)
 
 
+@each_engine
 def test_a_hand_over_under_load_costs_no_answer(new_node, press, publish_serial):
     node = new_node()
     with press(node) as load:
@@ -46,6 +57,37 @@ def test_a_hand_over_under_load_costs_no_answer(new_node, press, publish_serial)
     assert status.checks["BLACKLISTED"] == 200 * sum(g.total() for g in load.good)
 
 
+@pytest.mark.parametrize("engine", ["native"])
+def test_checks_that_were_gathered_are_each_of_one_generation(new_node, publish_serial, reasons_of):
+    """A hundred outstanding, so that the door decides many together, through four hand-overs."""
+    node = new_node()
+    devices = [f"{key:014d}0" for key in range(35_000_000_000_000, 35_000_000_000_400, 4)]
+    seen, over, wrong = set(), threading.Event(), []
+
+    def ask() -> None:
+        with grpc.insecure_channel(node.address) as channel:
+            stub = wire_grpc.EligibilityStub(channel)
+            while not over.is_set():
+                calls = [stub.Check.future(wire.CheckRequest(imei=each)) for each in devices]
+                for place, call in enumerate(calls):
+                    reply = call.result(60)
+                    seen.add(reply.registry_serial)
+                    if reply.reason != reasons_of(reply.registry_serial)[4 * place]:
+                        wrong.append((place, reply))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for serial in range(2, 6):
+        publish_serial(node.depot, serial)
+        node.reload()
+        node.until(lambda _, serial=serial: serial in seen)
+    over.set()
+    asking.join()
+    assert not wrong, wrong[:3]
+    assert seen == {1, 2, 3, 4, 5}
+
+
+@each_engine
 def test_answers_go_on_without_a_keeper_and_the_next_one_takes_over(new_node, press, one_port):
     node = new_node(settings=one_port)
     orphans = node.workers()
@@ -64,6 +106,7 @@ def test_answers_go_on_without_a_keeper_and_the_next_one_takes_over(new_node, pr
     assert not orphans & successor.workers()
 
 
+@each_engine
 def test_the_unix_socket_goes_over_to_the_next_keepers_worker(new_node, press, one_port):
     node = new_node(settings=one_port)
     node.keeper.kill()
@@ -104,6 +147,7 @@ def test_another_nodes_port_is_not_joined(new_node, tmp_path, publish_serial):
     assert "[listen-failed]" in second.stderr
 
 
+@each_engine
 def test_a_drain_finishes_what_has_begun_and_leaves_nothing_behind(new_node, press):
     node = new_node()
     handles = [os.pidfd_open(worker.pid) for worker in node.status().workers]

@@ -78,7 +78,8 @@ class House:
         assert self.engine.sync().good
         self.served = self.depot.open_newest(FEED, before=self.served)
 
-    async def serve(self) -> None:
+    async def serve(self, feed: str) -> None:
+        assert feed == FEED
         self.served = self.depot.open_newest(FEED, before=self.served)
 
     @property

@@ -27,10 +27,11 @@ class Nation:
         habits: Habits | None = None,
         desk: str = "desk",
         key: SecretKey = KEY,
+        now: int = NOW,
     ) -> None:
         self.folder = folder
         self.site = site or FolderSite(folder / "feed")
-        self.now = NOW
+        self.now = now
         (folder / desk).mkdir()
         self.publisher = Publisher(self.site, key, folder / desk, habits or Habits())
         if self.site.read(KEYS_NAME) is None:
@@ -40,11 +41,12 @@ class Nation:
     def look(self) -> Edition:
         return self.publisher.look([ROOT.public], now=self.now)
 
-    def publish(self, content: Content) -> Published:
+    def publish(self, content: Content, *, new_session: bool = False) -> Published:
         """Raises Conflict where another one was first."""
         edition = self.look()
         made: Generation = dataclasses.replace(generation_of(content), registry_id="nation")
-        done = self.publisher.publish(made, edition, now=self.now, allow_missing=True)
+        how = {"allow_missing": True, "new_session": new_session}
+        done = self.publisher.publish(made, edition, now=self.now, **how)
         self.publisher.sweep(done.head, now=self.now)
         return done
 

@@ -7,14 +7,16 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from eir import limits
 from eir.core.orders import Override
+from eir.core.subscriber import Numbering
 from eir.errors import Refused
 from eir.feed.codec import open_snapshot
-from eir.store.importers.scratch import Progress
+from eir.store.importers.scratch import Effort, Progress, Scratch
 from tests.store.list_bench import DAY_END, NOW, A, B, Bench, C, zipped
 
 
@@ -338,6 +340,21 @@ def test_a_folder_that_cannot_be_written(bench: Bench) -> None:
     bench.out = bench.folder / "taken.eir"
     bench.out.mkdir()
     assert bench.refused().reason == "scratch-unwritable"
+
+
+def test_no_room_for_the_tables_is_refused_whatever_is_asked_of_them(tmp_path: Path) -> None:
+    with (
+        pytest.raises(Refused, match="scratch-full"),
+        Scratch(tmp_path, Numbering(), ZoneInfo("UTC"), Effort(1, 16)) as scratch,
+    ):
+        scratch.rows("SELECT list(range) FROM range(10_000_000)")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_database_file_is_made(tmp_path: Path) -> None:
+    with Scratch(tmp_path, Numbering(), ZoneInfo("UTC")) as scratch:
+        scratch.run("CREATE TABLE small AS SELECT 1")
+        assert list(scratch.folder.iterdir()) == []
 
 
 def test_reports_go_where_they_are_wanted(

@@ -1,4 +1,4 @@
-"""The DuckDB workplace of one load: a database file and unpacked pieces in a folder that goes away.
+"""The DuckDB workplace of one load: its tables, and a folder for unpacked pieces that goes away.
 
 Memory is capped and the rest spills into the folder. Long statements run in one thread beside, so
 that progress is told, an interrupt ends them, and the next batch is fetched while the last is used.
@@ -111,7 +111,7 @@ class Scratch:
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """The few rows of a short query."""
-        return self.connection.execute(sql, parameters).fetchall()
+        return self._watched(lambda: self.connection.execute(sql, parameters).fetchall(), None)
 
     def batches(self, sql: str) -> Iterator[tuple[NDArray[np.generic], ...]]:
         """The columns of a query's result, batch by batch; each must be free of NULL."""
@@ -157,7 +157,6 @@ def _connected(folder: Path, effort: Effort) -> DuckDBPyConnection:
     import duckdb
 
     connection = duckdb.connect(
-        str(folder / "rows.duckdb"),
         config={
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,

@@ -12,7 +12,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("version", "started_at", "now", "ready", "stale", "mode", "generations", "reasons", "checks", "alarms", "workers")
+    __slots__ = ("version", "started_at", "now", "ready", "stale", "mode", "generations", "reasons", "checks", "alarms", "workers", "happenings")
     class ReasonsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class StatusReply(_message.Message):
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     ALARMS_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
+    HAPPENINGS_FIELD_NUMBER: _ClassVar[int]
     version: str
     started_at: int
     now: int
@@ -49,7 +50,22 @@ class StatusReply(_message.Message):
     checks: _containers.ScalarMap[str, int]
     alarms: _containers.RepeatedScalarFieldContainer[str]
     workers: _containers.RepeatedCompositeFieldContainer[WorkerStatus]
-    def __init__(self, version: _Optional[str] = ..., started_at: _Optional[int] = ..., now: _Optional[int] = ..., ready: _Optional[bool] = ..., stale: _Optional[bool] = ..., mode: _Optional[str] = ..., generations: _Optional[_Iterable[_Union[ServedGeneration, _Mapping]]] = ..., reasons: _Optional[_Mapping[int, str]] = ..., checks: _Optional[_Mapping[str, int]] = ..., alarms: _Optional[_Iterable[str]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ...) -> None: ...
+    happenings: _containers.RepeatedCompositeFieldContainer[Happening]
+    def __init__(self, version: _Optional[str] = ..., started_at: _Optional[int] = ..., now: _Optional[int] = ..., ready: _Optional[bool] = ..., stale: _Optional[bool] = ..., mode: _Optional[str] = ..., generations: _Optional[_Iterable[_Union[ServedGeneration, _Mapping]]] = ..., reasons: _Optional[_Mapping[int, str]] = ..., checks: _Optional[_Mapping[str, int]] = ..., alarms: _Optional[_Iterable[str]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., happenings: _Optional[_Iterable[_Union[Happening, _Mapping]]] = ...) -> None: ...
+
+class Happening(_message.Message):
+    __slots__ = ("at", "what", "who", "why", "detail")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    WHO_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    at: int
+    what: str
+    who: str
+    why: str
+    detail: str
+    def __init__(self, at: _Optional[int] = ..., what: _Optional[str] = ..., who: _Optional[str] = ..., why: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class WorkerStatus(_message.Message):
     __slots__ = ("slot", "pid", "state", "since", "restarts", "checks", "serials", "takeup_seconds", "rss_bytes", "pss_bytes")

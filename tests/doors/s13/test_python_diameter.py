@@ -1,58 +1,11 @@
 """python-diameter (PyPI) as client: the whole peer life, and every kind of answer."""
 
 import asyncio
-import logging
 
 from eir.doors.s13_door import S13Door
 from tests.doors.s13 import talk
-from tests.doors.s13.peers import needs_module
-from tests.doors.s13.talk import BLACK, MME, REALM, UNKNOWN, WHITE, TableChecker, running, until
-
-S13 = 16777252
-
-
-class Mme:
-    """A python-diameter node with one connection to the door."""
-
-    def __init__(self, port: int) -> None:
-        from diameter.node import Node
-        from diameter.node.application import SimpleThreadingApplication
-
-        logging.getLogger("diameter").setLevel(logging.CRITICAL)
-        self.node = Node(MME, REALM, ip_addresses=["127.0.0.1"], vendor_ids=[10415])
-        self.node.wakeup_interval = 1
-        self.app = SimpleThreadingApplication(S13, is_auth_application=True)
-        self.peer = self.node.add_peer(
-            f"aaa://{talk.EIR}:{port}",
-            REALM,
-            ip_addresses=["127.0.0.1"],
-            is_persistent=True,
-            is_default=True,
-        )
-        self.node.add_application(self.app, [self.peer])
-
-    def start(self) -> None:
-        self.node.start()
-        self.app.wait_for_ready(timeout=20)
-
-    def stop(self) -> None:
-        self.node.stop(wait_timeout=10)
-
-    def ask(self, imei: str, **changes):
-        from diameter.message.avp.grouped import TerminalInformation
-        from diameter.message.commands import MeIdentityCheckRequest
-
-        request = MeIdentityCheckRequest()
-        request.header.application_id = S13
-        request.session_id = self.node.session_generator.next_id()
-        request.auth_session_state = 1
-        request.origin_host, request.origin_realm = MME.encode(), REALM.encode()
-        request.destination_realm = REALM.encode()
-        request.user_name = "432110123456789"
-        request.terminal_information = TerminalInformation(imei=imei, software_version="07")
-        for name, value in changes.items():
-            setattr(request, name, value)
-        return self.app.send_request(request, timeout=20)
+from tests.doors.s13.peers import Mme, needs_module
+from tests.doors.s13.talk import BLACK, UNKNOWN, WHITE, TableChecker, running, until
 
 
 async def test_a_whole_life():
