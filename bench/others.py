@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from bench.lines import Lines
 from bench.toolchain import HERE
 
-DELTA_CHANGES: Final = (1_000, 10_000, 100_000, 1_000_000)
+DELTA_CHANGES: Final = (100, 1_000, 10_000, 100_000, 1_000_000)
+CROWD: Final = 100
+MAX_CROWD_BASE: Final = 1_000_000
+_TIMES: Final = ("seconds", "answered_s")
 
 
 def kernel(lines: Lines, folder: Path, *, devices: int, rounds: int) -> None:
@@ -37,6 +40,19 @@ def delta(lines: Lines, *, devices: int, rounds: int) -> None:
         _add(lines, "delta", row, devices=devices)
 
 
+def follow(lines: Lines, *, devices: Sequence[int], rounds: int) -> None:
+    """From a head seen to served and durable, by sizes of base and delta; and a crowd of nodes."""
+    crowd = ("--nodes", CROWD, "--crowd-base", min(max(devices), MAX_CROWD_BASE))
+    words = ("--base", *devices, "--changes", *DELTA_CHANGES, "--rounds", rounds, *crowd)
+    for row in _rows(lines, "follow", words):
+        if row["bench"] != "delta":
+            _add(lines, "follow", row, devices=row["base_devices"])
+            continue
+        ends = [{n: row[n][end] for n in _TIMES} for end in ("low", "median", "high")]
+        rest = {n: row[n] for n in ("changes", "bytes_a_change")}
+        lines.add("follow", "delta", [e | rest for e in ends], devices=row["base_devices"])
+
+
 def doors(lines: Lines, *, devices: int, rounds: int, seconds: float) -> None:
     """S13 and N5g-eir beside their peers."""
     for row in _rows(lines, "s13_load", ("--seconds", seconds)):
@@ -58,15 +74,16 @@ def overload(lines: Lines, *, devices: int, rounds: int, seconds: float) -> None
 
 
 def _rows(lines: Lines, script: str, words: tuple[object, ...]) -> Iterator[Mapping[str, Any]]:
-    """The JSON lines that a script prints; told loudly where it can't be run."""
+    """The JSON lines that a script prints, also of a run that failed by wrong answers; told loudly
+    where it can't be run.
+    """
     command = [sys.executable, "-m", f"bench.{script}", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent)
-    if done.returncode != 0:
+    rows = [json.loads(text) for text in done.stdout.splitlines() if text.startswith("{")]
+    if done.returncode != 0 and not any(row.get("wrong") for row in rows):
         lines.miss(f"bench/{script}.py", (done.stderr or done.stdout).strip()[-300:])
         return
-    for text in done.stdout.splitlines():
-        if text.startswith("{"):
-            yield json.loads(text)
+    yield from rows
 
 
 def _add(lines: Lines, measure: str, row: Mapping[str, Any], **facts: object) -> None:

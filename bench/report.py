@@ -59,6 +59,8 @@ def page(lines: Sequence[Line], drawn: Sequence[str]) -> str:
         ("Bytes an item", _sizes),
         ("Memory of each server", _memory),
         ("A delta", _deltas),
+        ("Following a feed", _follows),
+        ("A crowd that follows one feed", _crowds),
         ("Other doors", _doors),
         ("Overload", _overloads),
         ("Not measured", _absent),
@@ -267,13 +269,57 @@ def _memory(lines: Sequence[Line]) -> str:
 
 def _deltas(lines: Sequence[Line]) -> str:
     names = ("changes", "write_s", "read_s", "advance_s", "second_s", "bytes_a_change")
+    names += ("csv_bytes_a_change", "csv_gzip_bytes_a_change")
     rows = [
         (f"{line['devices']:,}", *(_shown(line, name) for name in names))
         for line in of(lines, "delta")
     ]
     head = ("base, devices", "changes", "write, s", "read, s", "apply, s", "one more, s", "bytes")
-    told = "*One more*: applying a delta of 1,000 changes behind this one. Bytes: a change.\n\n"
+    head += ("as CSV", "gzipped")
+    told = (
+        "*One more*: applying a delta of 1,000 changes behind this one. Bytes: a change, beside\n"
+        "the same changes as a CSV file and as that gzipped.\n\n"
+    )
     return told + _table(head, rows) if rows else ""
+
+
+def _follows(lines: Sequence[Line]) -> str:
+    found = of(lines, "follow")
+    deltas = [
+        (f"{line['devices']:,}", *(_shown(line, n) for n in ("changes", "seconds", "answered_s")))
+        for line in found
+        if line["subject"] == "delta"
+    ]
+    loads = [
+        (f"{line['devices']:,}", _shown(line, "seconds"), _shown(line, "bytes_a_device"))
+        for line in found
+        if line["subject"] == "first load"
+    ]
+    if not found:
+        return ""
+    told = (
+        "A node with its worker: *served* is from asking for the head until the change is\n"
+        "weighed, durable and swapped in by every worker; *answered*, from publishing to the\n"
+        "first answer, with up to a second until the node asks.\n\n"
+    )
+    first = _table(("first load, devices", "served, s", "bytes a device"), loads)
+    steps = _table(("base, devices", "changes", "served, s", "answered, s"), deltas)
+    return f"{told}{steps}\n{first}"
+
+
+def _crowds(lines: Sequence[Line]) -> str:
+    names = ("nodes", "seconds", "cpu_ms_a_node", "bytes_a_node")
+    head = ("they take", "base, devices", "nodes", "s in all", "CPU, ms a node", "bytes a node")
+    rows = [
+        (
+            line["subject"].removeprefix("crowd, "),
+            f"{line['devices']:,}",
+            *(_shown(line, name) for name in names),
+        )
+        for line in of(lines, "follow")
+        if line["subject"].startswith("crowd")
+    ]
+    return _table(head, rows) if rows else ""
 
 
 def _doors(lines: Sequence[Line]) -> str:

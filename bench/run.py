@@ -30,7 +30,7 @@ from eir.ops.config import load_config
 ROOT: Final = Path(__file__).resolve().parent.parent
 PARTS: Final = (
     *("load", "start", "size", "kernel", "transport", "reload", "redis"),
-    *("delta", "doors", "overload", "lookup"),
+    *("delta", "follow", "doors", "overload", "lookup"),
 )
 SEED: Final = 1
 MAX_PEER_ROWS: Final = 1_000_000
@@ -115,6 +115,9 @@ def _measure(
             _carry(chosen, carried, lines, scratch, tools, place)
     if "delta" in parts:
         others.delta(lines, devices=min(chosen.devices, MAX_DELTA_BASE), rounds=rounds)
+    if "follow" in parts:
+        sizes = sorted({min(size, MAX_DELTA_BASE) for size in (*smaller, chosen.devices)})
+        others.follow(lines, devices=sizes, rounds=rounds)
     if "doors" in parts:
         others.doors(lines, devices=chosen.devices, rounds=rounds, seconds=seconds)
     if "overload" in parts:

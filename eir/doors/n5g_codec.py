@@ -41,6 +41,11 @@ _PARAMS: Final = frozenset({"pei", "supi", "gpsi", "supported-features"})
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FEATURES: Final = re.compile(r"[0-9A-Fa-f]*", re.ASCII)
 _DIGITS_5_15: Final = re.compile(r"[0-9]{5,15}", re.ASCII)
+_USUAL: Final = re.compile(
+    r"pei=imei(?:sv)?-([0-9]{14,16})"
+    r"(?:&supi=imsi-([0-9]{5,15}))?(?:&gpsi=msisdn-([1-9][0-9]{4,14}))?",
+    re.ASCII,
+)
 
 
 class Question(NamedTuple):
@@ -129,6 +134,20 @@ def question(query: str) -> Question | Problem:
     Digits of a wrong number behind ``imei-`` or ``imeisv-`` are a question with key 0, which the
     decision table answers. Parameters of other names are ignored (TS 29.500 5.2.9).
     """
+    usual = _USUAL.fullmatch(query)
+    return _of_any_form(query) if usual is None else _of_usual_form(*usual.groups(""))
+
+
+def _of_usual_form(imei: str, imsi: str, msisdn: str) -> Question:
+    """What nearly every AMF asks, in half the time."""
+    return Question(
+        key_from_digits(imei),
+        msisdn_from_digits(msisdn) if msisdn else NO_MSISDN,
+        imsi_from_digits(imsi) if imsi else NO_IMSI,
+    )
+
+
+def _of_any_form(query: str) -> Question | Problem:
     given: dict[str, str] = {}
     for part in query.split("&"):
         name, _, value = part.partition("=")

@@ -103,6 +103,13 @@ class _Round:
         self.imsis: list[int] = []
         self.replies: Sequence[codec.Reply] = ()
 
+    def add(self, asked: codec.Question) -> int:
+        """One more; its place."""
+        self.keys.append(asked.key)
+        self.msisdns.append(asked.msisdn)
+        self.imsis.append(asked.imsi)
+        return len(self.keys) - 1
+
 
 class _NextTurn:
     """Awaited, lets every task that is ready now go first; costs no future."""
@@ -200,7 +207,14 @@ class N5gDoor:
             asked = self._asked(scope, method)
             if asked is None:
                 asked = await self._unauthorised(scope) or _read(scope)
-            reply = await self._join(asked) if isinstance(asked, codec.Question) else asked
+            if isinstance(asked, codec.Reply):
+                reply = asked
+            elif len(self._round.keys) >= self._settings.max_gathered:
+                reply = self._too_many
+            else:
+                gathered, place = self._round, self._round.add(asked)
+                await _NEXT_TURN
+                reply = self._reply(gathered, place)
         except Exception:
             logger.exception("a request was not answered as it should be")
             reply = codec.problem_reply(codec.OUR_FAULT)
@@ -247,16 +261,8 @@ class N5gDoor:
             self._waiting_for_keys -= 1
         return None if problem is None else codec.problem_reply(problem)
 
-    async def _join(self, asked: codec.Question) -> codec.Reply:
-        """Join this turn's round; the first of it to come back decides for all."""
-        gathered = self._round
-        place = len(gathered.keys)
-        if place >= self._settings.max_gathered:
-            return self._too_many
-        gathered.keys.append(asked.key)
-        gathered.msisdns.append(asked.msisdn)
-        gathered.imsis.append(asked.imsi)
-        await _NEXT_TURN
+    def _reply(self, gathered: _Round, place: int) -> codec.Reply:
+        """The first of a round to come back, a turn later, decides for all of it."""
         if not gathered.replies:
             self._round = _Round()
             gathered.replies = self._decided(gathered)

@@ -96,6 +96,17 @@ class BucketSite:
         check_hash(part, file)
         return part.replace(path)
 
+    def fetch(self, name: str, cap: int) -> bytes:
+        """See Site."""
+        check_immutable(name)
+        raw = bytearray()
+        with translated(name):
+            for piece in obstore.get(self._store, name).stream():
+                raw += piece
+                if len(raw) > cap:
+                    break
+        return bytes(raw[: cap + 1])
+
     def standing(self) -> list[Standing]:
         """See Site."""
         with translated("list"):

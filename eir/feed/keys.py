@@ -28,7 +28,7 @@ from eir import limits
 from eir.errors import Refused
 from eir.feed.envelope import KEY_BYTES, Envelope, PublicKey, SecretKey, pack, unpack
 
-Role = Literal["root", "feed"]
+Role = Literal["root", "feed", "node"]
 
 KEYS: Final = Envelope("keys", b"EIRKEYS1", limits.MAX_KEYS_BYTES)
 

@@ -77,6 +77,12 @@ class Site(Protocol):
         Raises Refused ``fetch-missing`` where it is gone, ``fetch-hash`` where it is another.
         """
 
+    def fetch(self, name: str, cap: int) -> bytes:
+        """An immutable file, or as much of it as ``cap`` bytes and one more.
+
+        Raises Refused ``fetch-missing`` where there is none.
+        """
+
     def standing(self) -> list[Standing]:
         """The immutable files, by name."""
 
@@ -183,6 +189,15 @@ class FolderSite:
             raise Refused("fetch-missing", "not there", where=file.name)
         check_hash(path, file)
         return path
+
+    def fetch(self, name: str, cap: int) -> bytes:
+        """See Site."""
+        check_immutable(name)
+        try:
+            with (self._folder / name).open("rb") as file:
+                return file.read(cap + 1)
+        except FileNotFoundError:
+            raise Refused("fetch-missing", "not there", where=name) from None
 
     def standing(self) -> list[Standing]:
         """See Site."""

@@ -20,9 +20,11 @@ from eir.errors import EirError, Refused, Unavailable
 from eir.ops import (
     cli_ask,
     cli_feed,
+    cli_impact,
     cli_keys,
     cli_load,
     cli_s13,
+    cli_sightings,
     cli_snapshot,
     cli_sync,
     cli_watch,
@@ -65,6 +67,7 @@ app.add_typer(cli_s13.app, name="s13", no_args_is_help=True)
 app.add_typer(cli_feed.app, name="feed", no_args_is_help=True)
 app.add_typer(cli_keys.app, name="keys", no_args_is_help=True)
 app.add_typer(cli_sync.app, name="sync", no_args_is_help=True)
+app.add_typer(cli_sightings.app, name="sightings", no_args_is_help=True)
 app.add_typer(cli_watch.breaker_app, name="breaker", no_args_is_help=True)
 app.add_typer(cli_watch.clock_app, name="clock", no_args_is_help=True)
 
@@ -74,6 +77,7 @@ app.command("check")(cli_ask.check)
 app.command("explain")(cli_ask.explain)
 app.command("status")(cli_ask.status)
 app.command("reload")(cli_ask.reload)
+app.command("impact")(cli_impact.impact_of)
 app.command("diff")(cli_sync.diff)
 app.command("rollback")(cli_sync.rollback)
 

@@ -116,7 +116,7 @@ def rotate(
 ) -> None:
     """Write the next `keys` file, with a new key in use.
 
-    XX the old key only when the new one has signed the head that stands.
+    Retire the old key only when the new one has signed the head that stands.
     """
     secret = load_secret(root, "root")
     now = int(time.time())

@@ -28,10 +28,10 @@ from eir.ops import door_config, forms, setting
 from eir.ops.compaction import CompactionLimits
 from eir.ops.door_sections import N5gSection, S13Section
 from eir.ops.follow import Follow, follow_of, guard_of, operator_follow_of
+from eir.ops.outbox_config import OutboxSettings, outbox_of
 from eir.ops.sections import (
     AdminSection,
     BlackSection,
-    BreakerSection,
     GraceSection,
     GrpcSection,
     LoadSection,
@@ -43,6 +43,7 @@ from eir.ops.sections import (
     WorkersSection,
 )
 from eir.ops.setting import Source, Spot
+from eir.ops.watch_sections import BreakerSection
 from eir.serve.breaker import BreakerLimits
 from eir.serve.guard import GuardLimits
 
@@ -78,6 +79,7 @@ class Config:
     guard: GuardLimits
     compaction: CompactionLimits
     breaker: BreakerLimits
+    sightings: OutboxSettings | None
 
 
 Door = TypeVar("Door", S13Section, N5gSection)
@@ -140,6 +142,7 @@ def read_config(
         guard=guard_of(settings.guard),
         compaction=CompactionLimits(**asdict(settings.compaction)),
         breaker=_breaker(settings.breaker),
+        sightings=outbox_of(settings.sightings, folder, root.at("sightings")),
     )
     named = {"grpc": config.grpc, "s13": s13, "n5g": n5g, "admin": config.admin}
     _refuse_unreadable(named, root, readable)

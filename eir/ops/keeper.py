@@ -29,7 +29,6 @@ import eir
 from eir.core import policy
 from eir.core.explanation import Explanation
 from eir.core.generation import FEEDS, OPERATOR, REGISTRY
-from eir.core.golden import golden_tables, verify_kernel
 from eir.core.tables import Tables
 from eir.doors.grpc_admin import AdminDoor, NodeStatus
 from eir.errors import Corrupt, Refused, Unavailable
@@ -50,6 +49,8 @@ from eir.ops.node_words import (
     happenings_of,
     served_status,
 )
+from eir.ops.nursery import prove_kernel
+from eir.ops.outbox import Outbox, OutboxFigures, opened_outbox
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import waiting, weigh
 from eir.ops.sync_meters import FeedFigures
@@ -66,6 +67,7 @@ _log = logging.getLogger(__name__)
 _NICE_BESIDE_ANSWERS = 10
 _FIXED_AT_START = (
     "node", "workers", "metrics", "grpc", "s13", "n5g", "admin", "feed", "operator_feed",
+    "sightings",
 )  # fmt: skip
 
 
@@ -101,6 +103,7 @@ class Keeper:
         self._watch = Watch(
             config.node.depot, limits=lambda: self._config.breaker, read=self._read, clock=clock
         )
+        self._outbox: Outbox | None = None
         self.addresses: tuple[str, ...] = ()
         self.metrics_address = ""
 
@@ -114,6 +117,7 @@ class Keeper:
         """
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._depot.held_by_keeper())
+            self._outbox = opened_outbox(self._config, self._holder, self._clock)
             self._crew = Crew(self._config, self._depot.workers)
             stack.push_async_callback(self._crew.stop)
             await self._open_up(stack)
@@ -124,8 +128,9 @@ class Keeper:
             stack.callback(catching_up.cancel)
             stopping = asyncio.create_task(stopped.wait())
             lasting = [asyncio.create_task(self._crew.watch())]
-            followed = [following.run() for following in self._followings.values()]
-            for forever in (self._watch.run(), self._compaction.run(), *followed):
+            others = [following.run() for following in self._followings.values()]
+            others += [self._outbox.run()] if self._outbox else []
+            for forever in (self._watch.run(), self._compaction.run(), *others):
                 lasting.append(asyncio.create_task(forever))
                 stack.callback(lasting[-1].cancel)
             await asyncio.wait((stopping, *lasting), return_when=asyncio.FIRST_COMPLETED)
@@ -138,7 +143,7 @@ class Keeper:
         """From the depot to open doors; what was opened is closed with the stack."""
         ports = Ports(listened(self._config), shared=self._crew.orphaned)
         stack.callback(ports.close)
-        await asyncio.to_thread(_prove_kernel)
+        await asyncio.to_thread(prove_kernel, noting=self._outbox is not None)
         self._taken, serving = await asyncio.to_thread(self._build_at_start)
         tables = serving.tables if serving else None
         self._holder.swap(serving)
@@ -195,6 +200,10 @@ class Keeper:
     def watched(self) -> WatchFigures:
         """How breaker and clock stand."""
         return self._watch.figures()
+
+    def sightings(self) -> OutboxFigures | None:
+        """How sightings go out; None where nothing is noted."""
+        return self._outbox.figures() if self._outbox else None
 
     def explain(self, imei: int, msisdn: int, imsi: int) -> Explanation:
         """One verdict with every rule tried. Raises Unavailable while nothing serves."""
@@ -450,6 +459,7 @@ class Keeper:
             alarms += following.alarms()
         alarms += self._compaction.alarms()
         alarms += self._watch.alarms()
+        alarms += self._outbox.alarms() if self._outbox else []
         if (held := waiting(self._depot)) is not None:
             alarms.append(f"held: {held[1]}; what served goes on. Look, then: eir sync accept")
         return [*alarms, *alarms_of(serving, int(self._clock()))]
@@ -484,15 +494,3 @@ def _close(some: Mapping[str, Opened], *, but: Mapping[str, Opened]) -> None:
     """Close the files of what was opened, but those that others go on with."""
     for feed, opened in some.items():
         opened.close_unless_in(but.get(feed))
-
-
-def _prove_kernel() -> None:
-    """Compile what is not yet, so that neither the nursery nor `explain` waits; and prove it.
-
-    Raises Refused ``kernel-unproven``.
-    """
-    try:
-        verify_kernel()
-    except RuntimeError as wrong:
-        raise Refused("kernel-unproven", str(wrong)) from wrong
-    golden_tables().facts(0, 0, 0, now=0)

@@ -24,6 +24,7 @@ from eir.doors.grpc_admin import NodeStatus
 from eir.errors import Refused
 from eir.ops.compaction import CompactionState
 from eir.ops.compaction_meters import compaction_metrics
+from eir.ops.outbox import OutboxFigures
 from eir.ops.sync_meters import FeedFigures, sync_metrics
 from eir.ops.tally import Tally
 from eir.ops.watch import WatchFigures
@@ -46,6 +47,9 @@ class Node(Protocol):
 
     def watched(self) -> WatchFigures:
         """How breaker and clock stand."""
+
+    def sightings(self) -> OutboxFigures | None:
+        """How sightings go out; None where nothing is noted."""
 
     def feeds(self) -> Sequence[FeedFigures]:
         """The feeds that are followed."""
@@ -94,6 +98,7 @@ class NodeCollector(Collector):
         yield from sync_metrics(self._node.feeds())
         yield from compaction_metrics(self._node.compactions())
         yield from _watched(self._node.watched(), tally)
+        yield from _sighted(self._node.sightings())
         reloads = CounterMetricFamily("eir_reloads", "Reloads, by outcome.", labels=["outcome"])
         for outcome, times in self._node.reloads().items():
             reloads.add_metric([outcome], times)
@@ -187,6 +192,30 @@ def _watched(watched: WatchFigures, tally: Tally) -> Iterator[Metric]:
     yield _gauge("eir_breaker_usual", "What is usual in a minute.", watched.baseline)
     yield CounterMetricFamily("eir_refusals_spared", "What it let through.", value=tally.spared)
     yield _gauge("eir_clock_jumped", "1 while the clock is not trusted.", watched.clock_jumped)
+
+
+def _sighted(figures: OutboxFigures | None) -> Iterator[Metric]:
+    counters = (
+        ("eir_sightings_noted", "Pairs noted for the first time.", "noted"),
+        ("eir_sightings_known", "Pairs that were known already.", "known"),
+        ("eir_sightings_dropped", "Pairs for which a ring had no room.", "dropped"),
+        ("eir_sightings_files", "Signed files that the outbox has taken.", "files"),
+    )
+    gauges = (
+        ("eir_sightings_pending_rows", "Rows of the file to come.", "pending_rows"),
+        ("eir_sightings_waiting_files", "Signed files to go out.", "waiting_files"),
+        ("eir_sightings_sequence", "The sequence of the file to come.", "sequence"),
+    )
+    for name, says, field in counters:
+        counter = CounterMetricFamily(name, says, labels=())
+        if figures is not None:
+            counter.add_metric((), getattr(figures, field))
+        yield counter
+    for name, says, field in gauges:
+        gauge = GaugeMetricFamily(name, says, labels=())
+        if figures is not None:
+            gauge.add_metric((), getattr(figures, field))
+        yield gauge
 
 
 def _gauge(name: str, says: str, value: float) -> GaugeMetricFamily:

@@ -19,27 +19,35 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
 
-from eir.core.golden import verify_kernel
+import numpy as np
+from numpy.typing import NDArray
+
+from eir.core.golden import golden_tables, verify_kernel
+from eir.core.sighting import verify_noting
 from eir.doors.s13_door import run_loop
 from eir.errors import Refused
 from eir.ops.config import Config
 from eir.ops.doors import open_doors
 from eir.ops.logs import start_logging
+from eir.ops.outbox_config import FOLDER, RINGS
 from eir.serve import control
 from eir.serve.checker import Checker
 from eir.serve.events import EventsFile
 from eir.serve.handover import new_pair, receive, send
 from eir.serve.holder import Holder
+from eir.serve.sighting_ring import Noting, RingFile
 from eir.serve.worker import Worker
 
 _log = logging.getLogger("eir.ops.nursery")
 
 _PROVE = b"prove"
+_PROVE_NOTING = b"prove, and noting"
 _PROVEN = b"proven"
 
 
@@ -73,6 +81,7 @@ class Nursery:
             )
         ours.setblocking(False)
         self._end = ours
+        self._noting = config.sightings is not None
 
     @property
     def pid(self) -> int:
@@ -85,7 +94,7 @@ class Nursery:
         Raises Refused ``kernel-unproven``.
         """
         try:
-            send(self._end, _PROVE)
+            send(self._end, _PROVE_NOTING if self._noting else _PROVE)
             said = await asyncio.get_running_loop().sock_recv(self._end, len(_PROVEN))
         except (BrokenPipeError, ConnectionResetError):
             said = b""
@@ -115,8 +124,10 @@ def main(descriptor: int, log_level: str, json_logs: bool) -> None:
     signal.signal(signal.SIGCHLD, _bury)
     while (heard := receive(keeper)) is not None:
         message, files = heard
-        if message == _PROVE:
+        if message in (_PROVE, _PROVE_NOTING):
             verify_kernel()
+            if message == _PROVE_NOTING:
+                verify_noting()
             send(keeper, _PROVEN)
             gc.collect()
             gc.freeze()  # the collector would write to pages that forks share
@@ -152,8 +163,31 @@ async def _work(commission: Commission, keeper: socket.socket) -> None:
         folder=commission.folder,
         open_doors=opening,
         stale_after_seconds=config.workers.stale_after_seconds,
+        noting=_noting(config),
         control=control.open_control(config.node.depot / control.NAME),
     ).run()
+
+
+def _noting(config: Config) -> Callable[[NDArray[np.uint16]], Noting | None]:
+    """Where sightings are told, a ring of this process's own."""
+    if config.sightings is None:
+        return lambda _: None
+    ring = RingFile(config.node.depot / FOLDER / RINGS)
+    return partial(ring.noting, census=config.sightings.census)
+
+
+def prove_kernel(*, noting: bool) -> None:
+    """Compile what is not yet, so that neither the nursery nor `explain` waits; and prove it.
+
+    Raises Refused ``kernel-unproven``.
+    """
+    try:
+        verify_kernel()
+        if noting:
+            verify_noting()
+    except RuntimeError as wrong:
+        raise Refused("kernel-unproven", str(wrong)) from wrong
+    golden_tables().facts(0, 0, 0, now=0)
 
 
 def _bury(*_: object) -> None:

@@ -22,7 +22,7 @@ from eir.ops import forms, setting
 from eir.ops.compaction_section import CompactionSection
 from eir.ops.door_sections import N5gSection, S13Section
 from eir.ops.setting import UnixSeconds
-from eir.serve.control import MINUTES
+from eir.ops.watch_sections import BreakerSection, SightingsSection
 
 _STATUSES = tuple(status.name for status in Status)
 _POLICY = Policy()
@@ -428,35 +428,6 @@ class GuardSection:
 
 
 @dataclass(frozen=True, slots=True)
-class BreakerSection:
-    """When a sudden wave of refusals is taken for a fault: then nobody is refused, until a person
-    resets it."""
-
-    factor: int = setting.whole(
-        10,
-        "It opens when more are refused in a minute than so many times the usual, which is the mean"
-        " minute of the last 24 hours; 0: never.",
-        low=0,
-        high=1_000_000,
-        unit="times",
-    )
-    least_refusals: int = setting.whole(
-        100,
-        "Fewer refusals in a minute than this never open it.",
-        low=1,
-        high=10**9,
-        unit="refusals a minute",
-    )
-    learn_minutes: int = setting.whole(
-        60,
-        "It does not open before it has learned so long what is usual.",
-        low=1,
-        high=MINUTES,
-        unit="minutes",
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file, as it is written."""
 
@@ -481,3 +452,4 @@ class Settings:
     guard: GuardSection = setting.section(GuardSection())
     compaction: CompactionSection = setting.section(CompactionSection())
     breaker: BreakerSection = setting.section(BreakerSection())
+    sightings: SightingsSection = setting.section(SightingsSection())

@@ -89,6 +89,8 @@ class Checker:
             if spared is not None:
                 spare(verdicts.rows, spared)
                 counts += spared
+            if serving.noting is not None:
+                serving.noting.note(verdicts.rows, imei, msisdn, imsi, now)
             counters.decided(time.perf_counter_ns() - begun)
         rows = verdicts.rows
         return Answer(

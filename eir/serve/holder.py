@@ -9,6 +9,7 @@ from eir.core.tables import Tables
 from eir.errors import Unavailable
 from eir.serve.control import Control
 from eir.serve.counters import Counters
+from eir.serve.sighting_ring import Noting
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,8 @@ class Serving:
     ``data_time``: made_at of the newest registry head whose data these are (Unix seconds UTC);
     ``grace_lag``: seconds by which grace time may run ahead of it. ``stale``: no good head for too
     long. ``counters``: where its verdicts are counted, since codes mean what the tables say.
-    ``control``: what the keeper says between two swaps.
+    ``control``: what the keeper says between two swaps. ``noting``: where sightings are noted, if
+    they are.
     """
 
     tables: Tables
@@ -27,6 +29,7 @@ class Serving:
     stale: bool = False
     counters: Counters = field(default_factory=Counters, compare=False, repr=False)
     control: Control = field(default_factory=Control, compare=False, repr=False)
+    noting: Noting | None = field(default=None, compare=False, repr=False)
 
     def grace_time(self, now: int) -> int:
         """The time of rows 12–13: it stands still while the engine cannot hear the registry."""

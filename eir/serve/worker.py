@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eir.core.generation import OPERATOR, REGISTRY, Generation
 from eir.core.sieving import with_built_sieve
@@ -53,6 +54,7 @@ from eir.serve.handover import (
 )
 from eir.serve.holder import Holder, Serving
 from eir.serve.mapped import Mapped, map_file
+from eir.serve.sighting_ring import Noting
 
 _log = logging.getLogger(__name__)
 
@@ -106,10 +108,12 @@ class Worker:
         open_doors: Callable[[], Awaitable[Doors]],
         stale_after_seconds: float,
         control: Control | None = None,
+        noting: Callable[[NDArray[np.uint16]], Noting | None] = lambda _: None,
     ) -> None:
         """``folder``: where counters files are made. ``open_doors``: called once, when ready.
 
-        ``control``: the node's page; None: one that nobody else sees.
+        ``control``: the node's page; None: one that nobody else sees. ``noting``: how verdicts are
+        noted whose codes have these reason ids.
         """
         self._keeper = keeper
         self._holder = holder
@@ -117,6 +121,7 @@ class Worker:
         self._open_doors = open_doors
         self._stale_after_seconds = stale_after_seconds
         self._control = control or Control()
+        self._noting = noting
         self._doors: Doors | None = None
         self._held: dict[str, _Held] = {}
         self._counted: CountersFile | None = None
@@ -224,6 +229,7 @@ class Worker:
             stale=order.stale,
             counters=self._counters_for(tables).counters,
             control=self._control,
+            noting=self._noting(tables.reasons),
         )
 
     def _opened(self, feed: HandedFeed) -> _Held:

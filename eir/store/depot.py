@@ -9,6 +9,7 @@
       scratch/             <pid>-<random>/: being built; swept when its process is gone
       served.jsonl         what served, and when; policies/: by which policy (``served``)
       workers/             <pid>-<random>: what a worker counts, locked while it lives
+      sightings/           what the registry will be told, see sighting_spool
       control              what the keeper says to its workers between two swaps
       events.jsonl         what befell the node and what people did about it
       keeper.lock          held by the one node that serves from here

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from bench import others
 from bench.lines import Lines, interleaved, read, spread
 from bench.machine import about
 from bench.report import page, write
@@ -92,3 +94,22 @@ def test_the_saved_baseline_names_no_machine():
     text = (ROOT / "bench/micro/baseline.json").read_text(encoding="utf-8")
     assert '"cpu"' in text
     assert not re.search(r'"node"|"/|hostname', text)
+
+
+@pytest.mark.parametrize(("wrong", "code"), [(0, 0), (3, 1)])
+def test_a_script_s_wrong_answers_fail_the_run(tmp_path: Path, monkeypatch, wrong: int, code: int):
+    row = {"bench": "s13_load", "ecr_per_second": 9, "wrong": wrong}
+    done = subprocess.CompletedProcess((), code, stdout=json.dumps(row), stderr="")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    lines = Lines(tmp_path / "lines.jsonl", ABOUT)
+    others.overload(lines, devices=10, rounds=1, seconds=1)
+    assert bool(lines.faults) == bool(wrong)
+    assert lines.absent == []
+
+
+def test_a_script_that_can_t_be_run_is_told(tmp_path: Path, monkeypatch):
+    done = subprocess.CompletedProcess((), 1, stdout="", stderr="no such module")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    lines = Lines(tmp_path / "lines.jsonl", ABOUT)
+    others.overload(lines, devices=10, rounds=1, seconds=1)
+    assert lines.absent == ["bench/overload.py: no such module"]

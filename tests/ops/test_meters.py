@@ -18,6 +18,7 @@ from eir.doors.grpc_admin import NodeStatus, ServedGeneration, WorkerStatus
 from eir.errors import Refused
 from eir.ops.compaction import CompactionOutcome, CompactionState
 from eir.ops.meters import MetricsPage
+from eir.ops.outbox import OutboxFigures
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
 from eir.ops.watch import WatchFigures
@@ -77,6 +78,17 @@ class ToyNode:
 
     def reloads(self) -> dict[str, int]:
         return {"done": 4, "refused": 1}
+
+    def sightings(self) -> OutboxFigures:
+        return OutboxFigures(
+            noted=11,
+            known=12,
+            dropped=13,
+            files=14,
+            pending_rows=15,
+            waiting_files=16,
+            sequence=17,
+        )
 
     def feeds(self) -> list[FeedFigures]:
         return [
@@ -174,6 +186,13 @@ PROVEN: list[tuple[str, dict[str, str], float]] = [
     ("eir_breaker_usual", {}, 4.5),
     ("eir_refusals_spared_total", {}, 6),
     ("eir_clock_jumped", {}, 1),
+    ("eir_sightings_noted_total", {}, 11),
+    ("eir_sightings_known_total", {}, 12),
+    ("eir_sightings_dropped_total", {}, 13),
+    ("eir_sightings_files_total", {}, 14),
+    ("eir_sightings_pending_rows", {}, 15),
+    ("eir_sightings_waiting_files", {}, 16),
+    ("eir_sightings_sequence", {}, 17),
     ("eir_sync_serial", {"feed": "registry"}, 8),
     ("eir_sync_head_serial", {"feed": "registry"}, 9),
     ("eir_sync_lag_serials", {"feed": "registry"}, 3),

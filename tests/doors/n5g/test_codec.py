@@ -5,7 +5,7 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eir import limits
@@ -163,6 +163,17 @@ def test_what_a_core_asks_is_what_is_read(key, tail, imsi, msisdn, random):
     )
     wanted_imsi = imsi_from_digits(imsi) if imsi else 0
     assert asked(spelled) == (ImeiKey(key), int(msisdn or 0), wanted_imsi)
+
+
+@settings(max_examples=500)
+@given(
+    st.from_regex(codec._USUAL, fullmatch=True)
+    | st.from_regex(
+        r"pei=imei(sv)?-[0-9]{12,17}(&(supi|gpsi)=(imsi|msisdn)-[0-9]{4,16}){0,3}", fullmatch=True
+    )
+)
+def test_the_usual_form_is_read_as_any_form(query):
+    assert codec.question(query) == codec._of_any_form(query)
 
 
 @given(st.from_regex(r"[0-9]{15}", fullmatch=True), st.from_regex(r"[0-9]{5}", fullmatch=True))
