@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eir.core import deadlines, imeiset, kernel, pairtable
 from eir.core.generation import REGISTRY, Content, Generation, Section
-from eir.core.policy import CODES, Policy
+from eir.core.policy import CODES, Policy, Status, leaves_as
 from eir.core.tables import Tables
 from tests.core.strategies import KEYS, U64, stretch
 
@@ -109,3 +109,12 @@ def test_columns_of_unlike_length_are_refused(column: int) -> None:
     held = tables("white", imeiset.empty())
     with pytest.raises(ValueError, match="3"):
         held.check(*columns, now=0, grace_time=0, counts=np.zeros((CODES, 5), np.uint64))
+
+
+@pytest.mark.parametrize("row", range(1, 17))
+def test_a_hold_spares_the_rows_of_who_has_not_registered_and_no_other(row: int) -> None:
+    spared = Status.GREYLISTED if row >= 12 else Status.BLACKLISTED
+    assert leaves_as(Status.BLACKLISTED, row, True, False) == spared
+    assert leaves_as(Status.WHITELISTED, row, True, False) == Status.WHITELISTED
+    assert leaves_as(Status.BLACKLISTED, row, False, False) == Status.BLACKLISTED
+    assert leaves_as(Status.UNKNOWN, row, False, True) == Status.GREYLISTED
