@@ -20,6 +20,7 @@ from eir.errors import EirError, Refused, Unavailable
 from eir.ops import (
     cli_ask,
     cli_feed,
+    cli_impact,
     cli_keys,
     cli_load,
     cli_s13,
@@ -76,6 +77,7 @@ app.command("check")(cli_ask.check)
 app.command("explain")(cli_ask.explain)
 app.command("status")(cli_ask.status)
 app.command("reload")(cli_ask.reload)
+app.command("impact")(cli_impact.impact_of)
 app.command("diff")(cli_sync.diff)
 app.command("rollback")(cli_sync.rollback)
 

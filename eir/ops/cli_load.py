@@ -153,26 +153,32 @@ def load_into_depot(
     settings: Config, manifest: Path, bar: Bar, task: TaskID, *, reports: Path | None = None
 ) -> LoadOutcome:
     """Build the snapshot aside and make it the depot's newest. Raises Refused, changing nothing."""
-    from eir.store.importers.scratch import Effort
-    from eir.store.load import load as load_lists
-
     depot = depot_of(settings.node)
-
     path = depot.new_path()
     try:
-        outcome = load_lists(
-            manifest,
-            path,
-            settings.numbering,
-            teller(bar, task),
-            reports=reports or manifest.parent,
-            max_reject_share=settings.load.max_reject_share,
-            effort=Effort(settings.load.threads, settings.load.memory_mib),
-        )
+        outcome = built_aside(settings, manifest, path, bar, task, reports=reports)
         depot.adopt(outcome.facts, outcome.head)
     finally:
         shutil.rmtree(path.parent, ignore_errors=True)
     return outcome
+
+
+def built_aside(
+    settings: Config, manifest: Path, path: Path, bar: Bar, task: TaskID, *, reports: Path | None
+) -> LoadOutcome:
+    """Build the snapshot of a manifest at ``path``, a new file. Raises Refused."""
+    from eir.store.importers.scratch import Effort
+    from eir.store.load import load as load_lists
+
+    return load_lists(
+        manifest,
+        path,
+        settings.numbering,
+        teller(bar, task),
+        reports=reports or manifest.parent,
+        max_reject_share=settings.load.max_reject_share,
+        effort=Effort(settings.load.threads, settings.load.memory_mib),
+    )
 
 
 def teller(bar: Bar, task: TaskID) -> Callable[[Progress], None]:

@@ -22,7 +22,7 @@ from eir.serve import control as page
 from eir.serve.control import MINUTES, RESET, RESET_AS_NORMAL, Control
 
 breaker_app = typer.Typer(
-    help="""The breaker, which opens when refusals pass a multiple of what is usual.
+    help="""The breaker, which opens when too many are refused at once.
 
 \b
 Examples:
@@ -31,7 +31,7 @@ Examples:
 """
 )
 clock_app = typer.Typer(
-    help="""The clock that grace time goes by, which stands still after a jump.
+    help="""The clock that grace time goes by: has it jumped?
 
 \b
 Examples:
@@ -125,7 +125,7 @@ def clock_status(config: ConfigOption = None, as_json: JsonOption = False) -> No
 
 @clock_app.command("settle")
 def clock_settle(why: WhyOption, config: ConfigOption = None) -> None:
-    """Say that the clock is right: grace time moves again, and deadlines pass by it.
+    """Say that the clock is right: grace time moves again.
 
     Compare it with another clock first. A fresh head of the feed settles it without you.
     """

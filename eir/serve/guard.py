@@ -47,6 +47,7 @@ class Impact:
     """What a change does to those who are asked about. Counts of queries: devices and pairs.
 
     ``by_reason``, ``by_tac``: of the newly refused; reasons as the new tables name them.
+    ``devices``: how many IMEIs they are of.
     """
 
     asked: int
@@ -54,6 +55,7 @@ class Impact:
     newly_admitted: int
     by_reason: Mapping[str, int]
     by_tac: Mapping[int, int]
+    devices: int = 0
 
     def line(self) -> str:
         """The figures in a line: how many, by reason, and the TACs with most."""
@@ -64,23 +66,34 @@ class Impact:
 
 
 def impact(
-    old: Tables, new: Tables, queries: Iterable[Queries], *, now: int, grace_time: int
+    old: Tables,
+    new: Tables,
+    queries: Iterable[Queries],
+    *,
+    now: int,
+    grace_time: int,
+    until: int | None = None,
 ) -> Impact:
-    """Decide every query on both; times are Unix seconds UTC. Counts nowhere as a check."""
-    asked = refused = admitted = 0
+    """Decide every query on both; times are Unix seconds UTC. Counts nowhere as a check.
+
+    ``until``: the new ones are asked as of this moment, which grace time has reached by then.
+    """
+    times = [(now, grace_time), (now, grace_time) if until is None else (until, until)]
+    asked = refused = admitted = devices = 0
     reasons: Counter[str] = Counter()
     tacs: Counter[int] = Counter()
     uncounted = np.zeros((policy.CODES, 5), np.uint64)
     for imei, msisdn, imsi in queries:
         rows = [
-            tables.check(imei, msisdn, imsi, now=now, grace_time=grace_time, counts=uncounted).rows
-            for tables in (old, new)
+            tables.check(imei, msisdn, imsi, now=at, grace_time=grace, counts=uncounted).rows
+            for tables, (at, grace) in zip((old, new), times, strict=True)
         ]
         before, after = (np.isin(each[:, 0], _REFUSED) for each in rows)
         fresh = after & ~before
         asked += len(imei)
         refused += int(fresh.sum())
         admitted += int((before & ~after).sum())
+        devices += len(np.unique(imei[fresh]))
         codes, counts = np.unique(rows[1][fresh, 2], return_counts=True)
         for code, count in zip(codes, counts, strict=True):
             reasons[new.reason_names[int(new.reasons[code])]] += int(count)
@@ -89,7 +102,7 @@ def impact(
         )
         for tac, count in zip(groups, counts, strict=True):
             tacs[int(tac)] += int(count)
-    return Impact(asked, refused, admitted, dict(reasons), dict(tacs))
+    return Impact(asked, refused, admitted, dict(reasons), dict(tacs), devices)
 
 
 def objection(
@@ -109,23 +122,26 @@ def objection(
         return "; ".join(_too_small(bounds, new))
     found = list(_out_of_bounds(bounds, old, new))
     found += _worse_statuses(old.policy, new.policy)
-    queries = _queries(old, new, changes)
+    queries = questions(old, new, changes)
     measured = impact(old, new, queries, now=now, grace_time=grace_time)
     if measured.newly_refused > bounds.max_newly_refused:
         found.append(measured.line())
     return "; ".join(found)
 
 
-def _queries(old: Tables, new: Tables, changes: Iterable[Delta]) -> Iterator[Queries]:
+def questions(old: Tables, new: Tables, changes: Iterable[Delta]) -> Iterator[Queries]:
     """Each device or pair once is what counts: the questions of all changes, without repeats."""
     if old.policy != new.policy:
         yield from population(new.registry)
         return
     pieces = [each for delta in changes for each in touched(delta, (old.registry, new.registry))]
     if pieces:
-        rows = np.stack([np.concatenate(column) for column in zip(*pieces, strict=True)], axis=1)
-        rows = np.unique(rows, axis=0)
-        yield rows[:, 0].copy(), rows[:, 1].copy(), rows[:, 2].copy()
+        imei, msisdn, imsi = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        order = np.lexsort((imsi, msisdn, imei))  # np.unique(axis=0) takes ten times as long
+        columns = [column[order] for column in (imei, msisdn, imsi)]
+        fresh = np.ones(len(order), np.bool_)
+        fresh[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+        yield columns[0][fresh], columns[1][fresh], columns[2][fresh]
 
 
 def _generations(tables: Tables) -> Iterator[Generation]:

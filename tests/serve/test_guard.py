@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from eir.core.delta import between
 from eir.core.policy import Policy, Status
 from eir.core.tables import Tables
+from eir.serve.affected import population
 from eir.serve.guard import GuardLimits, impact, objection
 from tests.core.contents import (
     KEYS,
@@ -103,6 +104,21 @@ def test_each_is_counted_once_by_reason_and_tac() -> None:
         text == "3 of 3 devices and pairs newly refused (by reason: stolen 3; by TAC: 00000000 3)"
     )
     assert not objection(GuardLimits(3), before, after, [delta], now=NOW, grace_time=NOW)
+
+
+@settings(max_examples=60, deadline=None)
+@given(registry=REGISTRY_CONTENTS)
+def test_the_population_names_everybody_and_nobody_twice(registry: Content) -> None:
+    asked = [
+        (int(i), int(m))
+        for imei, msisdn, _ in population(generation_of(registry))
+        for i, m in zip(imei, msisdn, strict=True)
+    ]
+    lists = [name for name in registry if name not in ("bindings", "bindings.imsi", "grey")]
+    paired = {row[:2] for name in ("bindings", "grey") for row in registry.get(name, Listed()).rows}
+    alone = {(row[0], 0) for name in lists for row in registry[name].rows}
+    firsts = [(block[0], 0) for name in lists for block in registry[name].ranges]
+    assert sorted(asked) == sorted([*(paired | alone), *firsts])
 
 
 def test_who_is_admitted_again_is_no_objection() -> None:
