@@ -13,6 +13,7 @@ from eir.core import imeiset, rankindex
 from eir.core.generation import OPERATOR, REGISTRY
 from eir.core.golden import verify_kernel
 from eir.core.policy import CODES, Policy
+from eir.core.sieving import with_sieve
 from eir.core.tables import Tables
 from eir.feed.codec import open_snapshot
 from eir.ops.population import plan_population
@@ -30,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tables(folder: Path) -> Tables:
     registry, operator = (
-        open_snapshot(folder / f"{feed}.eirsnap") for feed in (REGISTRY, OPERATOR)
+        with_sieve(open_snapshot(folder / f"{feed}.eirsnap")) for feed in (REGISTRY, OPERATOR)
     )
     return Tables(registry, operator, Policy())
 

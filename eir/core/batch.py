@@ -1,46 +1,70 @@
-"""A batch decided: its memory sent for in groups, then query by query.
+"""A batch decided: what its probes read is sent for in groups, then query by query.
 
 Of 10^8 devices nearly every probe misses the caches, one miss after the other. So before a group is
-decided, each probe's steps are taken for the whole group, and each step only asks for the memory of
-the next: the misses of a group overlap. Nothing is kept of it but warm caches: the verdicts are
-those of ``kernel.facts_of`` and ``policy.decide``, with or without.
+decided, its probes of large sections are made together, in steps: the sieves' lines, the slots of
+directories, the containers, the halvings of searches. Each step asks for the memory of the next, so
+the misses of a group overlap. What is found is left as ``found``, what nobody has asked yet as
+``hints``; the verdicts are those of ``kernel.facts_of`` and ``policy.decide``, with or without.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from eir.core.jit import compiled, load8, load16, load64, prefetch
-from eir.core.kernel import (
+from eir.core.jit import (
+    compiled,
+    load8,
+    load16,
+    load32,
+    load64,
+    prefetch,
+    trailing_zeros,
+)
+from eir.core.kernel import NONE, active_black, facts_of, held, hints_of, number_of
+from eir.core.layout import (
+    AT_BINDINGS,
+    AT_GREY,
     AT_STATUSES,
-    BASE_VIEW,
     DATA,
+    DEADLINES,
     DIRECTORY,
-    GOLDEN,
     HOLD_COUNT,
     INDEX_SLOT_BYTES,
     LIST_SLOT_BYTES,
+    NUMBERS,
+    OPERATOR_OVERLAY_SIEVE,
+    OPERATOR_SIEVE,
+    REGISTRY_OVERLAY_SIEVE,
+    REGISTRY_SIEVE,
     SHADOW,
     SHIFT,
     VALUES,
-    active_black,
-    facts_of,
-    find_slot,
-    held,
-    rank_of,
+    WORDS,
 )
+from eir.core.pairtable import RUN
 from eir.core.policy import decide, leaves_as
+from eir.core.probes import GOLDEN, find_slot, rank_in_lines
 from eir.core.rankindex import LINE_BITS, LINE_BYTES
+from eir.core.sieve import LINE_BYTES as SIEVE_LINE
+from eir.core.sieve import line_of, spread
 
-GROUP = 64
-SCRATCH_ROWS = 5
+GROUP = 128
 LEAST_WARMED = 4
 LOW = np.uint64(0xFFFF)
 
-# A row of a plan: what a section is, which column of a query is its key, when it is asked.
-SECTION, IS_INDEX, COLUMN, IF_NOT_BOUND = 0, 1, 2, 3
-PLAN_WORDS = 4
-BY_IMEI, BY_MSISDN = 0, 1
+# A row of a plan stands at the place of its hint's bit: a section, what it is, which column of a
+# query is its key. Behind these rows one more: the hints probed at once, those probed later, and
+# those of which one found spares the later ones.
+SECTION, IS_INDEX, IS_BY_NUMBER = range(3)
+PLAN_WORDS = 3
+PLANNED = 32
+AT_ONCE, LATER, SPARING = range(3)
+
+# Rows of scratch int64[SCRATCH_ROWS, ASKS]: of a group's queries, then of its probes in flight, and
+# which of these still search.
+NUMBER, HINTS, FOUND, RANK, WHO, WHAT, KEY, SLOT, AT, LEFT, STRIDE, ORDER = range(12)
+SCRATCH_ROWS = 12
+ASKS = 512
 
 
 @compiled
@@ -49,19 +73,28 @@ def check(
 ):
     """Decide a batch of uint64 queries.
 
-    ``plan`` int64[m, PLAN_WORDS]: the sections worth warming, those of IF_NOT_BOUND last; with
-    none, ``scratch`` int64[SCRATCH_ROWS, GROUP] is not touched.
+    ``plan`` int64[PLANNED + 1, PLAN_WORDS]: the sections to probe for a group at once; with none,
+    of length 0, ``scratch`` is not touched.
     ``verdicts`` uint8[n, 4]: (status, decided status, code, row). ``valid_until`` int64[n].
     ``counts`` uint64[CODES, 5]: one is added at (code, status) for each.
     """
     active = active_black(desc, now)
     for begin in range(0, len(imei), GROUP):
         end = min(begin + GROUP, len(imei))
-        if len(plan) > 0 and end - begin >= LEAST_WARMED:
-            warm(desc, plan, imei[begin:end], msisdn[begin:end], scratch)
+        together = len(plan) > 0 and end - begin >= LEAST_WARMED
+        if together:
+            probe(desc, plan, imei[begin:end], msisdn[begin:end], imsi[begin:end], scratch)
         for i in range(begin, end):
-            facts, black, number, deadline, until = facts_of(
-                desc, imei[i], msisdn[i], imsi[i], now, active, False
+            if together:
+                number = np.uint64(scratch[NUMBER, i - begin])
+                hints, found = scratch[HINTS, i - begin], scratch[FOUND, i - begin]
+                rank = scratch[RANK, i - begin]
+            else:
+                number = number_of(desc, msisdn[i], imsi[i])
+                hints = hints_of(desc, imei[i], number)
+                found, rank = np.int64(0), np.int64(-1)
+            facts, black, deadline, until = facts_of(
+                desc, imei[i], number, imsi[i], now, active, False, hints, found, rank
             )
             row, code = decide(facts, black, deadline, grace_time, masks)
             decided = load8(desc[AT_STATUSES] + code)
@@ -76,105 +109,170 @@ def check(
 
 
 @compiled
-def warm(desc, plan, imei, msisdn, scratch):
-    """Send for what the probes of at most GROUP queries will read.
+def probe(desc, plan, imei, msisdn, imsi, scratch):
+    """Fill NUMBER, HINTS, FOUND and RANK (in the bindings' base, or -1) of a group's queries.
 
-    What only a device without bindings is asked is sent for only for those.
+    A probe that was made has its bit taken from the hints, and put to what was found if it was.
     """
-    at, left, stride = scratch[0], scratch[1], scratch[2]
-    absent = scratch[3:].view(np.uint64)
-    keys, others = imei, imei
-    for p in range(len(plan)):
-        view = plan[p, SECTION] + BASE_VIEW
-        keys = msisdn if plan[p, COLUMN] == BY_MSISDN else imei
-        if plan[p, IF_NOT_BOUND] != 0:
-            keys = others
-        if plan[p, IS_INDEX] == 0:
-            warm_list(desc, view, keys, at, left, stride)
-            continue
-        unbound = absent[plan[p, IF_NOT_BOUND]]
-        found = warm_index(desc, view, keys, at, left, stride, unbound)
-        if plan[p, IF_NOT_BOUND] == 0:
-            others = unbound[:found]
+    hints, found = scratch[HINTS], scratch[FOUND]
+    count = len(imei)
+    for i in range(count):
+        scratch[NUMBER, i] = np.int64(number_of(desc, msisdn[i], imsi[i]))
+    send_for_sieves(desc, imei, scratch)
+    for i in range(count):
+        hints[i] = hints_of(desc, imei[i], np.uint64(scratch[NUMBER, i]))
+        found[i], scratch[RANK, i] = 0, -1
+    for wave in (AT_ONCE, LATER):
+        planned, sparing = plan[PLANNED, wave], plan[PLANNED, SPARING] if wave == LATER else 0
+        asks = 0
+        for i in range(count):
+            left = np.uint64(hints[i] & planned if found[i] & sparing == 0 else 0)
+            while left != NONE:
+                scratch[WHO, asks] = i
+                scratch[WHAT, asks] = trailing_zeros(left)
+                left &= left - np.uint64(1)
+                asks += 1
+            if asks >= ASKS - PLANNED:
+                settle(desc, plan, imei, scratch, asks)
+                asks = 0
+        settle(desc, plan, imei, scratch, asks)
 
 
 @compiled
-def warm_list(desc, view, keys, at, left, stride):
-    """Of a list: the directory's slots, then the bitset's byte or the search's lines."""
-    warm_slots(desc, view, keys, LIST_SLOT_BYTES)
-    for i in range(len(keys)):
-        left[i] = 0
-        slot = find_slot(desc, view, keys[i], LIST_SLOT_BYTES)
+def send_for_sieves(desc, imei, scratch):
+    """The sieves' lines."""
+    for sieve in (REGISTRY_SIEVE, OPERATOR_SIEVE, REGISTRY_OVERLAY_SIEVE, OPERATOR_OVERLAY_SIEVE):
+        address, lines = desc[sieve], desc[sieve + 1]
+        if lines > 0:
+            for i in range(len(imei)):
+                prefetch(address + SIEVE_LINE * line_of(spread(imei[i]), lines))
+        if lines > 0 and sieve in (OPERATOR_SIEVE, OPERATOR_OVERLAY_SIEVE):
+            for i in range(len(imei)):
+                word = spread(np.uint64(scratch[NUMBER, i]))
+                prefetch(address + SIEVE_LINE * line_of(word, lines))
+
+
+@compiled
+def settle(desc, plan, imei, scratch, asks):
+    """Make the probes, WHO asks WHAT, in steps, each sending for the memory of the next."""
+    send_for_slots(desc, plan, imei, scratch, asks)
+    searches = begin(desc, plan, scratch, asks)
+    halve(scratch, searches)
+    conclude(desc, plan, scratch, asks)
+    send_for_values(desc, plan, scratch, asks)
+
+
+@compiled
+def send_for_slots(desc, plan, imei, scratch, asks):
+    """The slots where the directories' searches begin; leaves each probe's KEY."""
+    for a in range(asks):
+        who, what = scratch[WHO, a], scratch[WHAT, a]
+        section = plan[what, SECTION]
+        slot_bytes = INDEX_SLOT_BYTES if plan[what, IS_INDEX] else LIST_SLOT_BYTES
+        key = np.uint64(scratch[NUMBER, who]) if plan[what, IS_BY_NUMBER] else imei[who]
+        scratch[KEY, a] = np.int64(key)
+        at = ((key >> np.uint64(16)) * GOLDEN) >> np.uint64(desc[section + SHIFT])
+        prefetch(desc[section + DIRECTORY] + np.int64(at) * slot_bytes)
+
+
+@compiled
+def begin(desc, plan, scratch, asks):
+    """Find the containers, and send for the one line to read, or for the first of a search.
+
+    Leaves SLOT (0: there is no container), AT and STRIDE (0: nothing to search), of searches how
+    many are LEFT, and in ORDER which probes these are: their number is given back.
+    """
+    searches = 0
+    for a in range(asks):
+        what = scratch[WHAT, a]
+        section = plan[what, SECTION]
+        key = np.uint64(scratch[KEY, a])
+        low = np.int64(key & LOW)
+        is_index = plan[what, IS_INDEX]
+        slot = find_slot(desc, section, key, INDEX_SLOT_BYTES if is_index else LIST_SLOT_BYTES)
+        scratch[SLOT, a] = slot
         if slot == 0:
             continue
-        meta = load64(slot + 8)
-        body = desc[view + DATA] + np.int64(meta & np.uint64((1 << 44) - 1))
-        kind = np.int64((meta >> np.uint64(44)) & np.uint64(3))
-        if kind == 1:
-            prefetch(body + np.int64((keys[i] & LOW) >> np.uint64(3)))
-            continue
-        at[i], left[i] = body, np.int64(meta >> np.uint64(46))
-        stride[i] = 2 if kind == 0 else 4
-        prefetch(body + stride[i] * (left[i] >> 1))
-    warm_search(keys, at, left, stride)
+        if is_index:
+            meta = load64(slot + 16)
+            at = desc[section + DATA] + np.int64(load64(slot + 24))
+            left, stride = np.int64(meta & np.uint64(0xFFFFF)), 2
+            if (meta >> np.uint64(40)) & np.uint64(1) == np.uint64(1):
+                at += (low - np.int64((meta >> np.uint64(20)) & LOW)) // LINE_BITS * LINE_BYTES
+                stride = 0
+        else:
+            meta = load64(slot + 8)
+            at = desc[section + DATA] + np.int64(meta & np.uint64((1 << 44) - 1))
+            left, kind = np.int64(meta >> np.uint64(46)), (meta >> np.uint64(44)) & np.uint64(3)
+            stride = 2 * (kind == np.uint64(0)) + 4 * (kind == np.uint64(2))
+            at += low >> 3 if stride == 0 else 0
+        scratch[AT, a], scratch[LEFT, a], scratch[STRIDE, a] = at, left, stride
+        prefetch(at + stride * (left >> 1))
+        scratch[ORDER, searches] = a
+        searches += np.int64(stride > 0)
+    return searches
 
 
 @compiled
-def warm_index(desc, view, keys, at, left, stride, absent):
-    """Of a ranked index: slots, lines, then the values. Put the keys it has not in ``absent``.
-
-    How many those are is given back.
-    """
-    warm_slots(desc, view, keys, INDEX_SLOT_BYTES)
-    for i in range(len(keys)):
-        left[i] = 0
-        slot = find_slot(desc, view, keys[i], INDEX_SLOT_BYTES)
-        if slot == 0:
-            continue
-        meta = load64(slot + 16)
-        place = np.int64(keys[i] & LOW) - np.int64((meta >> np.uint64(20)) & LOW)
-        body = desc[view + DATA] + np.int64(load64(slot + 24))
-        if (meta >> np.uint64(40)) & np.uint64(1) == np.uint64(1):
-            prefetch(body + place // LINE_BITS * LINE_BYTES)
-            continue
-        at[i], left[i], stride[i] = body, np.int64(meta & np.uint64(0xFFFFF)), 2
-        prefetch(body + 2 * (left[i] >> 1))
-    warm_search(keys, at, left, stride)
-    found = 0
-    for i in range(len(keys)):
-        rank = rank_of(desc, view, keys[i])
-        prefetch(desc[view + VALUES] + 4 * max(rank, 0))
-        if rank < 0:
-            absent[found] = keys[i]
-            found += 1
-    return found
-
-
-@compiled
-def warm_slots(desc, view, keys, slot_bytes):
-    """The directory's slots where the probes will begin."""
-    shift = np.uint64(desc[view + SHIFT])
-    for i in range(len(keys)):
-        at = ((keys[i] >> np.uint64(16)) * GOLDEN) >> shift
-        prefetch(desc[view + DIRECTORY] + np.int64(at) * slot_bytes)
-
-
-@compiled
-def warm_search(keys, at, left, stride):
-    """Halve all the group's searches in step: ``left`` entries from ``at``, ``stride`` bytes each.
-
-    What one step compares, the step before has sent for.
-    """
+def halve(scratch, searches):
+    """Halve all searches in step; each step sends for what the next compares."""
+    at, left, stride = scratch[AT], scratch[LEFT], scratch[STRIDE]
+    key, order = scratch[KEY], scratch[ORDER]
     longest = 0
-    for i in range(len(keys)):
-        longest = max(longest, left[i])
+    for s in range(searches):
+        longest = max(longest, left[order[s]])
     while longest > 1:
-        for i in range(len(keys)):
-            if left[i] > 1:
-                half = left[i] >> 1
-                middle = at[i] + stride[i] * half
-                if load16(middle) <= np.int64(keys[i] & LOW):
-                    at[i] = middle
-                left[i] -= half
-                prefetch(at[i] + stride[i] * (left[i] >> 1))
+        for s in range(searches):
+            a = order[s]
+            half = left[a] >> 1
+            middle = at[a] + stride[a] * half
+            here = middle if load16(middle) <= key[a] & 0xFFFF else at[a]
+            at[a] = here
+            left[a] -= half
+            prefetch(here + stride[a] * (left[a] >> 1))
         longest -= longest >> 1
+
+
+@compiled
+def conclude(desc, plan, scratch, asks):
+    """Note what the probes came to; AT becomes the rank in an index, or -1."""
+    for a in range(asks):
+        who, what, slot, at = scratch[WHO, a], scratch[WHAT, a], scratch[SLOT, a], scratch[AT, a]
+        section, is_index = plan[what, SECTION], plan[what, IS_INDEX]
+        low, stride = scratch[KEY, a] & 0xFFFF, scratch[STRIDE, a]
+        there, rank = False, np.int64(-1)
+        if slot != 0 and is_index:
+            body, first = desc[section + DATA] + np.int64(load64(slot + 24)), load64(slot + 8)
+            meta = load64(slot + 16)
+            lowest = np.int64((meta >> np.uint64(20)) & LOW)
+            if stride == 0 and lowest <= low <= np.int64((meta >> np.uint64(44)) & LOW):
+                rank = rank_in_lines(body, low - lowest, np.int64(first))
+            elif stride > 0 and load16(at) == low:
+                rank = np.int64(first) + ((at - body) >> 1)
+            there = rank >= 0
+            prefetch(desc[section + VALUES] + 4 * max(rank, 0))
+        elif slot != 0 and stride == 0:
+            there = (load8(at) >> (low & 7)) & 1 == 1
+        elif slot != 0:
+            start = load16(at)
+            there = start <= low <= (start + load16(at + 2) if stride == 4 else start)
+        scratch[AT, a] = rank
+        scratch[HINTS, who] &= ~(1 << what)
+        scratch[FOUND, who] |= np.int64(there) << what
+        if section == AT_BINDINGS:
+            scratch[RANK, who] = rank
+
+
+@compiled
+def send_for_values(desc, plan, scratch, asks):
+    """Where a key has several values the words, of a grey entry the rows that they stand in."""
+    for a in range(asks):
+        if scratch[AT, a] < 0:
+            continue
+        section = plan[scratch[WHAT, a], SECTION]
+        entry = load32(desc[section + VALUES] + 4 * scratch[AT, a])
+        if section == AT_GREY:
+            prefetch(desc[section + NUMBERS] + 8 * entry)
+            prefetch(desc[section + DEADLINES] + 4 * entry)
+        else:
+            prefetch(desc[section + WORDS] + 4 * max(entry - RUN, 0))

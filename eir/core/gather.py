@@ -7,23 +7,24 @@ from numpy.typing import NDArray
 
 from eir.core.generation import DEADLINES, LIST, PAIRS, Section, spec_of
 from eir.core.jit import compiled, load32, load64
-from eir.core.kernel import (
+from eir.core.kernel import rows_view
+from eir.core.layout import (
+    ALWAYS,
     BASE,
     BASE_VIEW,
     NUMBERS,
     OVERLAID,
     ROWS,
     SECTION_WORDS,
+    STANDING,
     STARTS,
     TOUCHED,
     VALUES,
     WORDS,
-    in_keys,
-    rank_of,
-    rows_view,
 )
-from eir.core.kernel import DEADLINES as DEADLINES_AT
+from eir.core.layout import DEADLINES as DEADLINES_AT
 from eir.core.pairtable import ESCAPE, LAST, RUN
+from eir.core.probes import in_keys, rank_of
 from eir.core.view import View, view_of
 
 U64 = NDArray[np.uint64]
@@ -38,9 +39,10 @@ def rows_of(section: Section, keys: U64) -> U64:
     if isinstance(section.content, tuple) or len(keys) == 0:
         return np.empty((0, spec.words), np.uint64)
     words = np.zeros(SECTION_WORDS, np.int64)
+    words[STANDING] = ALWAYS
     kept = [_place(words, BASE_VIEW, view_of(section.content))]
     if section.overlay is not None:
-        words[OVERLAID] = 1
+        words[OVERLAID] = ALWAYS
         kept.append(_place(words, TOUCHED, view_of(section.overlay.touched)))
         kept.append(_place(words, ROWS, view_of(section.overlay.rows)))
     gather = {LIST: _keys, PAIRS: _pairs, DEADLINES: _deadlines}[spec.kind]
@@ -62,7 +64,7 @@ def _keys(words, keys, rows, write):
     """How many of the keys stand in the list; they are written where ``write`` says so."""
     at = 0
     for key in keys:
-        if in_keys(words, rows_view(words, 0, key), key):
+        if in_keys(words, rows_view(words, 0, key, ALWAYS), key):
             if write:
                 rows[at, 0] = key
             at += 1
@@ -74,7 +76,7 @@ def _pairs(words, keys, rows, write):
     """How many pairs the keys have; they are written where ``write`` says so."""
     at = 0
     for key in keys:
-        view = rows_view(words, 0, key)
+        view = rows_view(words, 0, key, ALWAYS)
         rank = rank_of(words, view, key)
         if rank < 0:
             continue
@@ -107,7 +109,7 @@ def _deadlines(words, keys, rows, write):
     """How many grey entries the keys have; they are written where ``write`` says so."""
     at = 0
     for key in keys:
-        view = rows_view(words, 0, key)
+        view = rows_view(words, 0, key, ALWAYS)
         rank = rank_of(words, view, key)
         if rank < 0:
             continue

@@ -17,6 +17,7 @@ from eir.core.deadlines import DeadlineTable
 from eir.core.imeiset import ImeiSet
 from eir.core.orders import Hold, Override, reason_name
 from eir.core.pairtable import PairTable
+from eir.core.sieve import Sieve
 from eir.errors import Refused
 
 REGISTRY, OPERATOR = "registry", "operator"
@@ -237,7 +238,8 @@ def _overlaid(base: Table, overlay: Overlay) -> Iterator[NDArray[np.uint64]]:
 class Generation:
     """``digest``: 32 hex digits over the content; ``made_at``: Unix seconds UTC of its head.
 
-    (session, serial) names exactly one content, within ``registry_id``.
+    (session, serial) names exactly one content, within ``registry_id``. ``sieve``: of its
+    sections' bases, where somebody made one; no part of the content.
     """
 
     feed: str
@@ -247,6 +249,7 @@ class Generation:
     made_at: int
     digest: str
     sections: Mapping[str, Section] = field(repr=False)
+    sieve: Sieve | None = field(default=None, repr=False, compare=False)
 
     def black(self) -> dict[str, Section]:
         """Its black lists by reason name."""

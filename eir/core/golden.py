@@ -18,6 +18,7 @@ from eir.core.generation import OPERATOR, REGISTRY, Content, Generation, Section
 from eir.core.imeiset import ImeiSet
 from eir.core.orders import Hold, Override
 from eir.core.policy import BlackList, Policy, Status
+from eir.core.sieving import with_sieve
 from eir.core.subscriber import imsi_from_digits
 from eir.core.tables import Tables
 
@@ -122,8 +123,9 @@ VECTORS: tuple[Vector, ...] = (
 
 
 def golden_tables(chosen: Policy = POLICY) -> Tables:
-    """The golden pair of generations under a policy."""
-    return Tables(_generation(REGISTRY, _registry()), _generation(OPERATOR, _operator()), chosen)
+    """The golden pair of generations under a policy, the registry's with a sieve."""
+    registry = with_sieve(_generation(REGISTRY, _registry()))
+    return Tables(registry, _generation(OPERATOR, _operator()), chosen)
 
 
 def queries() -> U64:

@@ -7,13 +7,72 @@ mapped was verified before.
 
 A section of a generation may be overlaid by newer deltas: a set of touched keys with the complete
 new rows of each, and all the ranges of a list. A key that is not touched is the base's alone.
+
+Most sections do not hold the key, most overlays did not touch it. A query's ``hints`` say which
+may (``sieve`` tells how): a bit for each section's base, 32 above it one for its overlay.
+``found``: the bits of bases that are known to hold it. Where both lack a bit, nobody looks.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from eir.core.jit import compiled, load8, load16, load32, load64, popcount
+from eir.core.jit import compiled, load32, load64
+from eir.core.layout import (
+    ALL_HINTS,
+    ALWAYS,
+    ASKED,
+    ASKED_ANYWAY,
+    AT_BINDINGS,
+    AT_BINDINGS_IMSI,
+    AT_BLACK,
+    AT_BLACK_TIMES,
+    AT_BOUND_ELSEWHERE,
+    AT_EXEMPT_ALL,
+    AT_EXEMPT_EQUIPMENT,
+    AT_EXEMPT_REGISTRATION,
+    AT_GREY,
+    AT_HOLDS,
+    AT_IMSI_MSISDN,
+    AT_LEGACY,
+    AT_OPERATOR_BLACK,
+    AT_OVERRIDES,
+    AT_PLMNS,
+    AT_REGISTRY_BLACK,
+    AT_RELEASED,
+    AT_WHITE,
+    BASE,
+    BASE_VIEW,
+    BLACK_BIT,
+    BLACK_COUNT,
+    BLACK_WORDS,
+    BY_NUMBER,
+    DEADLINES,
+    FEED_HINTS,
+    HOLD_COUNT,
+    HOLD_WORDS,
+    NOWHERE,
+    NUMBERS,
+    OPERATOR_HINTS,
+    OPERATOR_OVERLAY_SIEVE,
+    OPERATOR_SIEVE,
+    OPERATOR_UNION,
+    OVERLAID,
+    OVERLAY_HINTS,
+    OVERRIDE_COUNT,
+    PLMN_COUNT,
+    REGISTRY_BLACK_COUNT,
+    REGISTRY_OVERLAY_SIEVE,
+    REGISTRY_SIEVE,
+    REGISTRY_UNION,
+    ROWS,
+    STANDING,
+    STARTS,
+    TOUCHED,
+    VALUES,
+    WORDS,
+    YIELDING_BLACK,
+)
 from eir.core.pairtable import ESCAPE, LAST, RUN
 from eir.core.policy import (
     BOUND,
@@ -30,196 +89,70 @@ from eir.core.policy import (
     ROAMER,
     WHITE,
 )
-from eir.core.rankindex import LINE_BITS, LINE_BYTES
+from eir.core.probes import in_keys, in_ranges, rank_of
+from eir.core.sieve import sift, spread
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-VACANT = np.uint64(0xFFFFFFFFFFFFFFFF)
 NONE = np.uint64(0)
 MAX_KEY = np.uint64(99_999_999_999_999)
 
-# A directory: a hash table over key >> 16. A view: a directory and what its slots point into.
-DIRECTORY, SHIFT, MASK, DATA = 0, 1, 2, 3
-RANGES, RANGE_COUNT = 4, 5
-VALUES, WORDS, BASE = 4, 5, 6
-STARTS, NUMBERS, DEADLINES = 4, 5, 6
-VIEW_WORDS = 8
-# A section: its base's view, whether an overlay covers it, and the overlay's two views.
-BASE_VIEW, OVERLAID, TOUCHED, ROWS = 0, 7, 8, 16
-SECTION_WORDS = 24
-LIST_SLOT_BYTES, INDEX_SLOT_BYTES = 16, 32
 
-# Where each section's words begin in desc.
-(
-    AT_WHITE,
-    AT_LEGACY,
-    AT_BOUND_ELSEWHERE,
-    AT_GREY,
-    AT_BINDINGS,
-    AT_BINDINGS_IMSI,
-    AT_IMSI_MSISDN,
-    AT_EXEMPT_ALL,
-    AT_EXEMPT_REGISTRATION,
-    AT_RELEASED,
-    AT_EXEMPT_EQUIPMENT,
-    AT_REGISTRY_BLACK,
-    AT_OPERATOR_BLACK,
-) = (SECTION_WORDS * i for i in range(13))
-# Behind them: overrides, holds, PLMNs, policy, and where the black lists begin.
-(
-    AT_OVERRIDES,
-    OVERRIDE_COUNT,
-    AT_HOLDS,
-    HOLD_COUNT,
-    AT_PLMNS,
-    PLMN_COUNT,
-    AT_MASKS,
-    AT_STATUSES,
-    SHADOW,
-    AT_BLACK_TIMES,
-    BLACK_COUNT,
-    REGISTRY_BLACK_COUNT,
-    REGISTRY_UNION,
-    OPERATOR_UNION,
-) = range(SECTION_WORDS * 13, SECTION_WORDS * 13 + 14)
-AT_BLACK = SECTION_WORDS * 13 + 16
-BLACK_WORDS = SECTION_WORDS + 8
-BLACK_BIT = SECTION_WORDS
-OVERRIDE_WORDS, HOLD_WORDS, PLMN_WORDS = 4, 6, 2
+@compiled
+def hints_of(desc, key, number):
+    """What the sieves say of a key and a number."""
+    imei, msisdn = spread(key), spread(number)
+    registry = sifted(desc, REGISTRY_SIEVE, imei)
+    registry |= sifted(desc, REGISTRY_OVERLAY_SIEVE, imei) << OVERLAY_HINTS
+    operator = sifted(desc, OPERATOR_SIEVE, imei) & ~BY_NUMBER
+    operator |= (sifted(desc, OPERATOR_OVERLAY_SIEVE, imei) & ~BY_NUMBER) << OVERLAY_HINTS
+    if number != NONE:
+        operator |= sifted(desc, OPERATOR_SIEVE, msisdn) & BY_NUMBER
+        operator |= (sifted(desc, OPERATOR_OVERLAY_SIEVE, msisdn) & BY_NUMBER) << OVERLAY_HINTS
+    return desc[ASKED_ANYWAY] | registry | operator << OPERATOR_HINTS
 
 
 @compiled
-def hash_directory(rows, table, shift, mask):
-    """Put rows uint64[n, w] (first word: key >> 16) into the vacant table uint64[2^k, w]."""
-    for i in range(rows.shape[0]):
-        at = (rows[i, 0] * GOLDEN) >> shift
-        while table[at, 0] != VACANT:
-            at = (at + np.uint64(1)) & mask
-        for w in range(rows.shape[1]):
-            table[at, w] = rows[i, w]
+def sifted(desc, sieve, word):
+    """The columns that may hold a spread key."""
+    lines = desc[sieve + 1]
+    return sift(desc[sieve], lines, word) & FEED_HINTS if lines > 0 else np.int64(0)
 
 
 @compiled
-def find_slot(desc, view, key, slot_bytes):
-    """Address of the directory slot of key's container, or 0."""
-    if desc[view + DIRECTORY] == 0:
-        return np.int64(0)
-    container = key >> np.uint64(16)
-    mask = np.uint64(desc[view + MASK])
-    at = (container * GOLDEN) >> np.uint64(desc[view + SHIFT])
-    while True:
-        slot = desc[view + DIRECTORY] + np.int64(at) * slot_bytes
-        found = load64(slot)
-        if found == container:
-            return slot
-        if found == VACANT:
-            return np.int64(0)
-        at = (at + np.uint64(1)) & mask
+def rows_view(desc, section, key, hints):
+    """The view with the key's rows: the overlay's if a delta touched the key, else the base's.
 
-
-@compiled
-def in_keys(desc, view, key):
-    """Whether the portable Roaring bytes of a list hold the key."""
-    slot = find_slot(desc, view, key, LIST_SLOT_BYTES)
-    if slot == 0:
-        return False
-    meta = load64(slot + 8)
-    body = desc[view + DATA] + np.int64(meta & np.uint64((1 << 44) - 1))
-    kind = np.int64((meta >> np.uint64(44)) & np.uint64(3))
-    low = np.int64(key & np.uint64(0xFFFF))
-    if kind == 1:
-        return (load8(body + (low >> 3)) >> (low & 7)) & 1 == 1
-    stride = 2 if kind == 0 else 4
-    body += stride * last_at_most(body, stride, np.int64(meta >> np.uint64(46)), low)
-    start = load16(body)
-    reach = start + load16(body + 2) if kind == 2 else start
-    return start <= low <= reach
-
-
-@compiled
-def last_at_most(body, stride, count, low):
-    """The place of the last of ``count`` > 0 ascending uint16 that is not above ``low``; 0 if none.
-
-    Each step is an addition, not a branch: half of those would be mispredicted.
+    Where no hint leads to the base, a view with nothing in it.
     """
-    at = np.int64(0)
-    while count > 1:
-        half = count >> 1
-        at += half * np.int64(load16(body + stride * (at + half)) <= low)
-        count -= half
-    return at
-
-
-@compiled
-def in_ranges(desc, view, key):
-    """Whether one of the disjoint ascending ranges (lo, hi) of a list holds the key."""
-    begin, end = np.int64(0), desc[view + RANGE_COUNT]
-    if end == 0:
-        return False
-    ranges = desc[view + RANGES]
-    while begin < end:
-        middle = (begin + end) >> 1
-        if load64(ranges + 16 * middle) <= key:
-            begin = middle + 1
-        else:
-            end = middle
-    return begin > 0 and key <= load64(ranges + 16 * (begin - 1) + 8)
-
-
-@compiled
-def rows_view(desc, section, key):
-    """The view with the key's rows: the overlay's if a delta touched the key, else the base's."""
-    if desc[section + OVERLAID] != 0 and in_keys(desc, section + TOUCHED, key):
+    if hints & desc[section + OVERLAID] != 0 and in_keys(desc, section + TOUCHED, key):
         return section + ROWS
-    return section + BASE_VIEW
+    return section + BASE_VIEW if hints & desc[section + STANDING] != 0 else NOWHERE
 
 
 @compiled
-def in_list(desc, section, key):
+def in_list(desc, section, key, hints, found):
     """Membership of a list: among its single keys, or in one of its ranges."""
+    asked = (hints | found) & desc[section + ASKED] != 0
+    return asked and stands_in(desc, section, key, hints, found)
+
+
+@compiled
+def stands_in(desc, section, key, hints, found):
+    """As ``in_list``, which spares most queries this call."""
     ranges = section + ROWS if desc[section + OVERLAID] != 0 else section + BASE_VIEW
-    return in_keys(desc, rows_view(desc, section, key), key) or in_ranges(desc, ranges, key)
+    view = rows_view(desc, section, key, hints | found)
+    there = view == section + BASE_VIEW and found & desc[section + STANDING] != 0
+    return there or in_keys(desc, view, key) or in_ranges(desc, ranges, key)
 
 
 @compiled
-def rank_of(desc, view, key):
-    """The place of a key in a ranked index, or -1."""
-    slot = find_slot(desc, view, key, INDEX_SLOT_BYTES)
-    if slot == 0:
-        return np.int64(-1)
-    meta = load64(slot + 16)
-    low = np.int64(key & np.uint64(0xFFFF))
-    lowest = np.int64((meta >> np.uint64(20)) & np.uint64(0xFFFF))
-    if low < lowest or low > np.int64((meta >> np.uint64(44)) & np.uint64(0xFFFF)):
-        return np.int64(-1)
-    first = np.int64(load64(slot + 8))
-    body = desc[view + DATA] + np.int64(load64(slot + 24))
-    if (meta >> np.uint64(40)) & np.uint64(1) == np.uint64(1):
-        return rank_in_lines(body, low - lowest, first)
-    at = last_at_most(body, 2, np.int64(meta & np.uint64(0xFFFFF)), low)
-    return first + at if load16(body + 2 * at) == low else np.int64(-1)
+def pairs_of(desc, section, key, value, hints, rank):
+    """(the key has pairs, the pair (key, value) is among them, the key's lowest value or 0).
 
-
-@compiled
-def rank_in_lines(body, place, first):
-    """One cache line: is the bit there, and how many stand before it."""
-    line = body + place // LINE_BITS * LINE_BYTES
-    bit = place % LINE_BITS + 16
-    word = load64(line + 8 * (bit >> 6))
-    here = np.uint64(1) << np.uint64(bit & 63)
-    if word & here == NONE:
-        return np.int64(-1)
-    before = popcount(word & (here - np.uint64(1)))
-    for w in range(bit >> 6):
-        before += popcount(load64(line + 8 * w))
-    rank = load16(line)
-    return first + rank + before - popcount(np.uint64(rank))
-
-
-@compiled
-def pairs_of(desc, section, key, value):
-    """(the key has pairs, the pair (key, value) is among them, the key's lowest value or 0)."""
-    view = rows_view(desc, section, key)
-    rank = rank_of(desc, view, key)
+    ``rank``: the key's in the base, or -1 where nobody has looked.
+    """
+    view = rows_view(desc, section, key, hints)
+    if rank < 0 or view != section + BASE_VIEW:
+        rank = rank_of(desc, view, key)
     if rank < 0:
         return False, False, NONE
     base = np.uint64(desc[view + BASE])
@@ -243,9 +176,9 @@ def pairs_of(desc, section, key, value):
 
 
 @compiled
-def deadline_of(desc, key, number):
+def deadline_of(desc, key, number, hints):
     """The deadline of (key, number), else of (key, any), else -1: Unix seconds."""
-    view = rows_view(desc, AT_GREY, key)
+    view = rows_view(desc, AT_GREY, key, hints)
     rank = rank_of(desc, view, key)
     if rank < 0:
         return np.int64(-1)
@@ -321,16 +254,20 @@ def roams(desc, imsi):
 
 
 @compiled
-def black_of(desc, key, active):
-    """Bit n for each active black list n with the key. A clean device costs a probe a feed."""
+def black_of(desc, key, active, hints, found):
+    """Bit n for each active black list n with the key.
+
+    Of a clean device nothing is read where the lists have hints, else a union a feed.
+    """
     black = NONE
     first, last = np.int64(0), desc[REGISTRY_BLACK_COUNT]
     for union, gated in ((AT_REGISTRY_BLACK, REGISTRY_UNION), (AT_OPERATOR_BLACK, OPERATOR_UNION)):
-        if last > first and (desc[gated] == 0 or in_list(desc, union, key)):
+        perhaps = (hints | found) & desc[union + ASKED] != 0
+        if perhaps and (desc[gated] == 0 or stands_in(desc, union, key, hints, found)):
             for i in range(first, last):
                 at = AT_BLACK + BLACK_WORDS * i
                 bit = np.uint64(1) << np.uint64(desc[at + BLACK_BIT])
-                if active & bit != NONE and in_list(desc, at, key):
+                if active & bit != NONE and in_list(desc, at, key, hints, found):
                     black |= bit
         first, last = last, desc[BLACK_COUNT]
     return black
@@ -349,16 +286,16 @@ def active_black(desc, now):
 
 
 @compiled
-def subscriber_facts(desc, number, imsi):
+def subscriber_facts(desc, number, imsi, hints, found):
     """Stage one, the half that needs no device."""
     facts = np.int64(0)
     if number != NONE:
         facts |= NUMBER_KNOWN
-        if in_list(desc, AT_EXEMPT_ALL, number):
+        if in_list(desc, AT_EXEMPT_ALL, number, hints, found):
             facts |= EXEMPT_ALL
-        if in_list(desc, AT_EXEMPT_REGISTRATION, number):
+        if in_list(desc, AT_EXEMPT_REGISTRATION, number, hints, found):
             facts |= EXEMPT_REGISTRATION
-        if in_list(desc, AT_RELEASED, number):
+        if in_list(desc, AT_RELEASED, number, hints, found):
             facts |= RELEASED
     if imsi != NONE and roams(desc, imsi):
         facts |= ROAMER
@@ -366,60 +303,76 @@ def subscriber_facts(desc, number, imsi):
 
 
 @compiled
-def device_facts(desc, key, number, imsi, released, black, every):
+def device_facts(desc, key, number, imsi, released, black, every, hints, found, rank):
     """Stage one, what the lists and bindings say of a device and its subscriber: facts, deadline.
 
     Without ``every``, the lists that no row can ask any more are left out: most devices are bound,
     and then only what stands above row 9 counts. The verdict is the same.
     """
-    facts = np.int64(0)
-    if in_list(desc, AT_EXEMPT_EQUIPMENT, key):
+    facts, asked = np.int64(0), hints | found
+    if in_list(desc, AT_EXEMPT_EQUIPMENT, key, hints, found):
         facts |= EXEMPT_EQUIPMENT
-    has, bound, _ = pairs_of(desc, AT_BINDINGS, key, number)
+    has = bound = False
+    if asked & desc[AT_BINDINGS + ASKED] != 0:
+        has, bound, _ = pairs_of(desc, AT_BINDINGS, key, number, asked, rank)
     bound = bound and number != NONE and not released
-    if not bound:
-        has_imsi, bound_imsi, _ = pairs_of(desc, AT_BINDINGS_IMSI, key, imsi)
+    if not bound and asked & desc[AT_BINDINGS_IMSI + ASKED] != 0:
+        has_imsi, bound_imsi, _ = pairs_of(desc, AT_BINDINGS_IMSI, key, imsi, asked, -1)
         has, bound = has or has_imsi, bound_imsi and imsi != NONE
     if has:
         facts |= HAS_BINDINGS
     if bound:
         facts |= BOUND
-    if (every or not bound or black != NONE) and in_list(desc, AT_LEGACY, key):
+    if (every or not bound or black != NONE) and in_list(desc, AT_LEGACY, key, hints, found):
         facts |= LEGACY
     if facts & (BOUND | LEGACY) and not every:
         return facts, np.int64(-1)
-    if in_list(desc, AT_BOUND_ELSEWHERE, key):
+    if in_list(desc, AT_BOUND_ELSEWHERE, key, hints, found):
         facts |= BOUND_ELSEWHERE
-    deadline = deadline_of(desc, key, number)
+    deadline = np.int64(-1)
+    if asked & desc[AT_GREY + ASKED] != 0:
+        deadline = deadline_of(desc, key, number, asked)
     if deadline >= 0:
         facts |= GREY
     if (every or not facts & (HAS_BINDINGS | BOUND_ELSEWHERE | GREY)) and in_list(
-        desc, AT_WHITE, key
+        desc, AT_WHITE, key, hints, found
     ):
         facts |= WHITE
     return facts, deadline
 
 
 @compiled
-def facts_of(desc, key, msisdn, imsi, now, active, every):
-    """Stage one: (facts, black, number after mapping, deadline, override's until).
+def number_of(desc, msisdn, imsi):
+    """The number as it was asked for, else that of the operator's table, else 0."""
+    if msisdn != NONE or imsi == NONE:
+        return msisdn
+    _, _, number = pairs_of(desc, AT_IMSI_MSISDN, imsi, NONE, np.int64(ALWAYS), -1)
+    return number
 
-    ``every``: as for ``device_facts``.
+
+@compiled
+def facts_of(desc, key, number, imsi, now, active, every, hints, found, rank):
+    """Stage one: (facts, black, deadline, override's until).
+
+    ``every``: as for ``device_facts``. ``rank``: as for ``pairs_of``, of the bindings.
     """
-    number = msisdn
-    if number == NONE and imsi != NONE:
-        _, _, number = pairs_of(desc, AT_IMSI_MSISDN, imsi, NONE)
-    facts = subscriber_facts(desc, number, imsi)
+    facts = subscriber_facts(desc, number, imsi, hints, found)
     decodable = key != NONE and key <= MAX_KEY
     until = np.int64(0)
     if desc[OVERRIDE_COUNT] > 0:
         override, until = override_of(desc, key if decodable else NONE, number, now)
         facts |= override
     if not decodable:
-        return facts | MALFORMED, NONE, number, np.int64(0), until
-    black = black_of(desc, key, active)
-    found, deadline = device_facts(desc, key, number, imsi, facts & RELEASED != 0, black, every)
-    return facts | found, black, number, deadline, until
+        return facts | MALFORMED, NONE, np.int64(0), until
+    black = black_of(desc, key, active, hints, found)
+    highest = black & (~black + np.uint64(1))
+    if highest & ~np.uint64(desc[YIELDING_BLACK]) != NONE and not every:
+        return facts, black, np.int64(-1), until
+    released = facts & RELEASED != 0
+    more, deadline = device_facts(
+        desc, key, number, imsi, released, black, every, hints, found, rank
+    )
+    return facts | more, black, deadline, until
 
 
 @compiled
@@ -452,5 +405,10 @@ def held(desc, key, number, code, now):
 
 @compiled
 def collect(desc, imei, msisdn, imsi, now):
-    """Stage one alone, of one query: what ``explain`` shows."""
-    return facts_of(desc, imei, msisdn, imsi, now, active_black(desc, now), True)
+    """Stage one alone, of one query, for ``explain``: what ``facts_of`` says, and the number."""
+    number = number_of(desc, msisdn, imsi)
+    hints, active = np.int64(ALL_HINTS), active_black(desc, now)
+    facts, black, deadline, until = facts_of(
+        desc, imei, number, imsi, now, active, True, hints, np.int64(0), np.int64(-1)
+    )
+    return facts, black, number, deadline, until

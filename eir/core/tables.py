@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir import limits
-from eir.core import batch, kernel, policy
-from eir.core.generation import BLACK_UNION, OPERATOR, REGISTRY, Generation, Section
+from eir.core import batch, kernel, layout, policy
+from eir.core.generation import BLACK, BLACK_UNION, OPERATOR, REGISTRY, Generation, Section
 from eir.core.imeiset import ImeiSet
 from eir.core.orders import Hold, Override
 from eir.core.policy import FIXED_REASONS, BlackList, Policy
+from eir.core.sieve import NO_SIEVE, Sieve
+from eir.core.sieving import NUMBER_COLUMNS, of_overlays, with_free_columns
 from eir.core.view import Table, View, view_of
 from eir.errors import Refused
 
@@ -23,31 +25,31 @@ U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
 _PLACES: Mapping[str, int] = {
-    "white": kernel.AT_WHITE,
-    "legacy": kernel.AT_LEGACY,
-    "bound-elsewhere": kernel.AT_BOUND_ELSEWHERE,
-    "grey": kernel.AT_GREY,
-    "bindings": kernel.AT_BINDINGS,
-    "bindings.imsi": kernel.AT_BINDINGS_IMSI,
-    "imsi-msisdn": kernel.AT_IMSI_MSISDN,
-    "exempt.subscriber.all": kernel.AT_EXEMPT_ALL,
-    "exempt.subscriber.registration": kernel.AT_EXEMPT_REGISTRATION,
-    "released": kernel.AT_RELEASED,
-    "exempt.equipment": kernel.AT_EXEMPT_EQUIPMENT,
+    "white": layout.AT_WHITE,
+    "legacy": layout.AT_LEGACY,
+    "bound-elsewhere": layout.AT_BOUND_ELSEWHERE,
+    "grey": layout.AT_GREY,
+    "bindings": layout.AT_BINDINGS,
+    "bindings.imsi": layout.AT_BINDINGS_IMSI,
+    "imsi-msisdn": layout.AT_IMSI_MSISDN,
+    "exempt.subscriber.all": layout.AT_EXEMPT_ALL,
+    "exempt.subscriber.registration": layout.AT_EXEMPT_REGISTRATION,
+    "released": layout.AT_RELEASED,
+    "exempt.equipment": layout.AT_EXEMPT_EQUIPMENT,
 }
-_BY_NUMBER = ("exempt.subscriber.all", "exempt.subscriber.registration", "released")
-_BEFORE_BOUND = ("exempt.equipment", "bindings", BLACK_UNION)
-"""The sections that every device is asked for, with a subscriber it is bound to or without."""
+_SPARING = ("bindings", "bindings.imsi", "bound-elsewhere", "legacy")
+"""Whose devices nearly never have to be looked for in white."""
 
 _NO_PLAN: I64 = np.empty((0, batch.PLAN_WORDS), np.int64)
 _NO_SCRATCH: I64 = np.empty((0, 0), np.int64)
-
-WARMED_BYTES = 1 << 18
-"""A section below this stays in the caches by itself."""
-
+_SIEVE_PLACES = {
+    REGISTRY: (layout.REGISTRY_SIEVE, layout.REGISTRY_OVERLAY_SIEVE),
+    OPERATOR: (layout.OPERATOR_SIEVE, layout.OPERATOR_OVERLAY_SIEVE),
+}
+_FIRST_HINT = {REGISTRY: 0, OPERATOR: layout.OPERATOR_HINTS}
 _UNION_PLACES = {
-    REGISTRY: (kernel.AT_REGISTRY_BLACK, kernel.REGISTRY_UNION),
-    OPERATOR: (kernel.AT_OPERATOR_BLACK, kernel.OPERATOR_UNION),
+    REGISTRY: (layout.AT_REGISTRY_BLACK, layout.REGISTRY_UNION),
+    OPERATOR: (layout.AT_OPERATOR_BLACK, layout.OPERATOR_UNION),
 }
 
 
@@ -94,12 +96,10 @@ class Tables:
         self.black_order = tuple(chosen.ranked(sorted(names)))
         self._name_reasons()
         count = sum(len(feed.black()) for feed in self._generations())
-        self.desc: I64 = np.zeros(kernel.AT_BLACK + kernel.BLACK_WORDS * count, np.int64)
-        self._warmed: list[tuple[int, int, int, int]] = []
+        self.desc: I64 = np.zeros(layout.AT_BLACK + layout.BLACK_WORDS * count, np.int64)
+        self.desc[layout.ASKED_ANYWAY] = layout.ALWAYS
+        self.plan: I64 = np.zeros((batch.PLANNED + 1, batch.PLAN_WORDS), np.int64)
         self._place_sections()
-        self._place_black()
-        self._warmed.sort(key=lambda row: row[batch.IF_NOT_BOUND])
-        self.plan: I64 = np.array(self._warmed, np.int64).reshape(-1, batch.PLAN_WORDS)
         self._place_policy()
         self._place_orders()
 
@@ -118,7 +118,7 @@ class Tables:
         times = (now, grace_time)
         queries = (imei, msisdn, imsi)
         warmed = len(self.plan) > 0 and len(imei) >= batch.LEAST_WARMED
-        scratch = np.empty((batch.SCRATCH_ROWS, batch.GROUP), np.int64) if warmed else _NO_SCRATCH
+        scratch = np.empty((batch.SCRATCH_ROWS, batch.ASKS), np.int64) if warmed else _NO_SCRATCH
         plan = self.plan if warmed else _NO_PLAN
         _check(self.desc, plan, scratch, self.masks, *queries, *times, rows, valid_until, counts)
         return Verdicts(rows, valid_until)
@@ -156,57 +156,97 @@ class Tables:
         return int(array.ctypes.data)
 
     def _place_sections(self) -> None:
+        """Every section at its place; the registry's black lists stand before the operator's."""
+        black = 0
         for feed in self._generations():
+            sieves = self._place_sieves(feed)
             for name, section in feed.sections.items():
-                if name in _PLACES:
-                    self._place(_PLACES[name], section)
-                    self._warm(name, _PLACES[name], section)
-
-    def _place_black(self) -> None:
-        """The registry's black lists, then the operator's, and each feed's union."""
-        at = 0
-        for feed in self._generations():
-            blacks = feed.black()
-            if BLACK_UNION in feed.sections:
-                place, gate = _UNION_PLACES[feed.feed]
-                self._place(place, feed.sections[BLACK_UNION])
-                self._warm(BLACK_UNION, place, feed.sections[BLACK_UNION])
-                self.desc[gate] = 1
-            for name, section in blacks.items():
-                place = kernel.AT_BLACK + kernel.BLACK_WORDS * at
-                self._place(place, section)
-                self.desc[place + kernel.BLACK_BIT] = self.black_order.index(name)
-                at += 1
+                if isinstance(section.content, tuple):
+                    continue
+                place = _PLACES.get(name, 0)
+                if name == BLACK_UNION:
+                    place = _UNION_PLACES[feed.feed][0]
+                elif name.startswith(BLACK):
+                    place = layout.AT_BLACK + layout.BLACK_WORDS * black
+                    reason = name.removeprefix(BLACK)
+                    self.desc[place + layout.BLACK_BIT] = self.black_order.index(reason)
+                    black += 1
+                self._place(place, section, section.content)
+                self._place_hints(place, section, feed.feed, sieves)
+                self._plan_probe(place, name, section.content)
+            self._gate_black(feed, black)
             if feed.feed == REGISTRY:
-                self.desc[kernel.REGISTRY_BLACK_COUNT] = at
-        self.desc[kernel.BLACK_COUNT] = at
+                self.desc[layout.REGISTRY_BLACK_COUNT] = black
+        self.desc[layout.BLACK_COUNT] = black
 
-    def _place(self, place: int, section: Section) -> None:
-        if isinstance(section.content, tuple):
-            return
-        self._place_view(place, section.content)
+    def _gate_black(self, feed: Generation, end: int) -> None:
+        """A feed's black lists, those before ``end``: when they are asked.
+
+        Where each has hints of its own, these say so. Else their union is asked before.
+        """
+        union, gate = _UNION_PLACES[feed.feed]
+        first = end - len(feed.black())
+        lists = [layout.AT_BLACK + layout.BLACK_WORDS * i for i in range(first, end)]
+        asked = int(np.bitwise_or.reduce(self.desc[[at + layout.ASKED for at in lists]], initial=0))
+        if BLACK_UNION in feed.sections and asked & layout.ALWAYS_ASKED:
+            self.desc[gate] = 1
+        else:
+            self.desc[union + layout.ASKED] = asked
+
+    def _place_sieves(self, feed: Generation) -> tuple[Sieve, Sieve]:
+        """A generation's sieves: of its bases, where who asks without one has a hint too, and of
+        its overlays.
+        """
+        base = feed.sieve or NO_SIEVE
+        sieves = (Sieve(base.lines, with_free_columns(feed, base.columns)), of_overlays(feed))
+        for place, made in zip(_SIEVE_PLACES[feed.feed], sieves, strict=True):
+            self.desc[place] = self._keep(made.lines)
+            self.desc[place + 1] = len(made.lines)
+        for name in sieves[0].columns.keys() - base.columns.keys():
+            self.desc[layout.ASKED_ANYWAY] |= 1 << _FIRST_HINT[feed.feed] + sieves[0].columns[name]
+        return sieves
+
+    def _place(self, place: int, section: Section, base: Table) -> None:
+        self._place_view(place, base)
         if section.overlay is not None:
-            self.desc[place + kernel.OVERLAID] = 1
-            self._place_view(place + kernel.TOUCHED, section.overlay.touched)
-            self._place_view(place + kernel.ROWS, section.overlay.rows)
+            self._place_view(place + layout.TOUCHED, section.overlay.touched)
+            self._place_view(place + layout.ROWS, section.overlay.rows)
 
-    def _warm(self, name: str, place: int, section: Section) -> None:
-        """Plan that a large section's memory is sent for ahead of its probes."""
-        content = section.content
-        if isinstance(content, tuple) or name == "imsi-msisdn":
+    def _place_hints(
+        self, place: int, section: Section, feed: str, sieves: tuple[Sieve, Sieve]
+    ) -> None:
+        """At which of a query's hints the base is asked, and the overlay, where there is one."""
+        name = section.name
+        base, overlay = (
+            1 << _FIRST_HINT[feed] + made.columns[name]
+            if name in made.columns
+            else layout.ALWAYS_ASKED
+            for made in sieves
+        )
+        if self.desc[place + layout.DIRECTORY]:
+            self.desc[place + layout.STANDING] = base
+        if section.overlay is not None:
+            overlay <<= layout.OVERLAY_HINTS
+            self.desc[place + layout.OVERLAID] = np.uint64(overlay).astype(np.int64)
+        asked = self.desc[place + layout.STANDING] | self.desc[place + layout.OVERLAID]
+        ranges = layout.ALWAYS if len(section.ranges) else 0
+        self.desc[place + layout.ASKED] = asked | ranges
+
+    def _plan_probe(self, place: int, name: str, base: Table) -> None:
+        """Plan that a section with a hint of its own is probed for a group of queries at once."""
+        hint = int(self.desc[place + layout.STANDING])
+        if hint in (0, layout.ALWAYS_ASKED):
             return
-        index = not isinstance(content, ImeiSet)
-        size = (content.data if isinstance(content, ImeiSet) else content.index.data).nbytes
-        if size >= WARMED_BYTES:
-            by_number = name in _BY_NUMBER
-            later = not by_number and name not in _BEFORE_BOUND
-            column = batch.BY_MSISDN if by_number else batch.BY_IMEI
-            self._warmed.append((place, index, column, later))
+        row = (place, not isinstance(base, ImeiSet), name in NUMBER_COLUMNS)
+        self.plan[hint.bit_length() - 1] = row
+        self.plan[batch.PLANNED, batch.LATER if name == "white" else batch.AT_ONCE] |= hint
+        if name in _SPARING or name.startswith(BLACK):
+            self.plan[batch.PLANNED, batch.SPARING] |= hint
 
     def _place_view(self, place: int, content: Table) -> None:
         view = view_of(content)
         self._views.append(view)
-        self.desc[place : place + kernel.OVERLAID] = view.words[: kernel.OVERLAID]
+        self.desc[place : place + layout.OVERLAID] = view.words[: layout.OVERLAID]
 
     def _place_policy(self) -> None:
         chosen = self.policy
@@ -228,11 +268,13 @@ class Tables:
                 self.masks[place] |= np.uint64(on) << np.uint64(i)
         plmns = [(int(p), len(p)) for p in (*chosen.home_plmns, *chosen.enforced_plmns)]
         home = len(plmns) if chosen.home_plmns else 0
-        self.desc[kernel.AT_STATUSES] = self._keep(statuses)
-        self.desc[kernel.AT_BLACK_TIMES] = self._keep(times)
-        self.desc[kernel.SHADOW] = chosen.mode == policy.SHADOW
-        self.desc[kernel.AT_PLMNS] = self._keep(np.array(plmns or [(0, 0)], np.uint64))
-        self.desc[kernel.PLMN_COUNT] = home
+        yielding = np.bitwise_or.reduce(self.masks[: policy.STAYS_BLACK])
+        self.desc[layout.YIELDING_BLACK] = yielding.astype(np.int64)
+        self.desc[layout.AT_STATUSES] = self._keep(statuses)
+        self.desc[layout.AT_BLACK_TIMES] = self._keep(times)
+        self.desc[layout.SHADOW] = chosen.mode == policy.SHADOW
+        self.desc[layout.AT_PLMNS] = self._keep(np.array(plmns or [(0, 0)], np.uint64))
+        self.desc[layout.PLMN_COUNT] = home
 
     def _place_orders(self) -> None:
         if self.operator is None:
@@ -240,12 +282,12 @@ class Tables:
         sections = self.operator.sections
         if "overrides" in sections:
             rows = [_override_words(row) for row in _orders(sections["overrides"], Override)]
-            self.desc[kernel.AT_OVERRIDES] = self._keep(np.array(sorted(rows), np.uint64))
-            self.desc[kernel.OVERRIDE_COUNT] = len(rows)
+            self.desc[layout.AT_OVERRIDES] = self._keep(np.array(sorted(rows), np.uint64))
+            self.desc[layout.OVERRIDE_COUNT] = len(rows)
         if "holds" in sections:
             held = [self._hold_words(row) for row in _orders(sections["holds"], Hold)]
-            self.desc[kernel.AT_HOLDS] = self._keep(np.array(held, np.uint64))
-            self.desc[kernel.HOLD_COUNT] = len(held)
+            self.desc[layout.AT_HOLDS] = self._keep(np.array(held, np.uint64))
+            self.desc[layout.HOLD_COUNT] = len(held)
 
     def _hold_words(self, row: Hold) -> tuple[int, ...]:
         prefix = row.msisdn_prefix

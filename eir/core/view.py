@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from eir.core import kernel
+from eir.core import layout, probes
 from eir.core.deadlines import DeadlineTable
 from eir.core.imeiset import ImeiSet
 from eir.core.pairtable import PairTable
@@ -37,7 +37,7 @@ def view_of(content: Table) -> View:
 
 
 def _make(content: Table) -> View:
-    words = np.zeros(kernel.VIEW_WORDS, np.int64)
+    words = np.zeros(layout.VIEW_WORDS, np.int64)
     kept: list[NDArray[np.generic]] = []
 
     def point(place: int, array: NDArray[np.generic]) -> None:
@@ -46,20 +46,20 @@ def _make(content: Table) -> View:
 
     if isinstance(content, ImeiSet):
         _point_directory(words, kept, content.containers)
-        point(kernel.DATA, content.data)
-        point(kernel.RANGES, np.ascontiguousarray(content.ranges))
-        words[kernel.RANGE_COUNT] = len(content.ranges)
+        point(layout.DATA, content.data)
+        point(layout.RANGES, np.ascontiguousarray(content.ranges))
+        words[layout.RANGE_COUNT] = len(content.ranges)
         return View(words, tuple(kept))
     _point_directory(words, kept, content.index.containers)
-    point(kernel.DATA, content.index.data)
+    point(layout.DATA, content.index.data)
     if isinstance(content, PairTable):
-        point(kernel.VALUES, content.values)
-        point(kernel.WORDS, content.words)
-        words[kernel.BASE] = content.base
+        point(layout.VALUES, content.values)
+        point(layout.WORDS, content.words)
+        words[layout.BASE] = content.base
     else:
-        point(kernel.STARTS, content.starts)
-        point(kernel.NUMBERS, content.numbers)
-        point(kernel.DEADLINES, content.deadlines)
+        point(layout.STARTS, content.starts)
+        point(layout.NUMBERS, content.numbers)
+        point(layout.DEADLINES, content.deadlines)
     return View(words, tuple(kept))
 
 
@@ -71,14 +71,14 @@ def _point_directory(words: NDArray[np.int64], kept: list[NDArray[np.generic]], 
     table = _aligned_table(1 << power, rows.shape[1])
     shift, mask = np.uint64(64 - power), np.uint64((1 << power) - 1)
     with np.errstate(over="ignore"):
-        kernel.hash_directory(rows, table, shift, mask)
+        probes.hash_directory(rows, table, shift, mask)
     kept.append(table)
-    words[kernel.DIRECTORY] = table.ctypes.data
-    words[kernel.SHIFT] = int(shift)
-    words[kernel.MASK] = int(mask)
+    words[layout.DIRECTORY] = table.ctypes.data
+    words[layout.SHIFT] = int(shift)
+    words[layout.MASK] = int(mask)
 
 
 def _aligned_table(slots: int, words: int) -> U64:
-    raw = np.full(slots * words + 8, kernel.VACANT, np.uint64)
+    raw = np.full(slots * words + 8, probes.VACANT, np.uint64)
     skip = (-raw.ctypes.data % 64) // 8
     return raw[skip : skip + slots * words].reshape(slots, words)

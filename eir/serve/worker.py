@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir.core.generation import OPERATOR, REGISTRY, Generation
+from eir.core.sieving import with_built_sieve
 from eir.core.tables import Tables
 from eir.errors import Corrupt, Refused
 from eir.feed.codec import open_mapped
@@ -74,7 +75,7 @@ class Doors(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A generation, the file that it lies over, and how much of the chain behind it is applied.
+    """A generation, the files that it lies over, and how much of the chain behind is applied.
 
     ``origin``: which file that is.
     """
@@ -237,10 +238,13 @@ class Worker:
         if before is not None and before.is_what(feed):
             return before
         if before is None or not before.leads_to(feed):
-            file = map_file(feed.files[0])
-            file.prefault()
-            base = open_mapped(file.pages, trusted=True)
-            before = _Held(base, (file,), _identity(feed.files[0]), 0)
+            files = tuple(map(map_file, (feed.files[0], *feed.files[2:])))
+            for file in files:
+                file.prefault()
+            base = open_mapped(files[0].pages, trusted=True)
+            for sieve in files[1:]:
+                base = with_built_sieve(base, sieve.pages)
+            before = _Held(base, files, _identity(feed.files[0]), 0)
         held = _caught_up(before, feed)
         if not held.is_what(feed):
             raise Corrupt("header", f"is not {feed.feed} serial {feed.serial}, as was announced")

@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import mmap
 import os
 import secrets
 import shutil
@@ -35,8 +36,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from eir import limits
 from eir.core.generation import FEEDS, Generation
+from eir.core.sieving import with_built_sieve, with_sieve
 from eir.errors import Conflict, Corrupt, Refused, Unavailable
 from eir.feed.codec import SnapshotFacts, SnapshotHead, open_file
 from eir.feed.delta_file import advance, decode_delta, write_frame
@@ -56,7 +60,8 @@ class Opened:
     ``file``: the very snapshot file that was verified; ``chain``: the deltas since, verified, one
     frame behind the other, in the first ``chain_size`` bytes of a file without a name. Both are
     open, and the caller's to close.
-    ``base``: the snapshot alone.
+    ``base``: the snapshot alone. ``sieve``: a file in memory with the bytes of the base's sieve,
+    None where it has none; closed together with ``file``.
     """
 
     generation: Generation
@@ -66,11 +71,14 @@ class Opened:
     chain: BinaryIO
     chain_size: int
     base: Generation
+    sieve: BinaryIO | None
 
     def close_unless_in(self, other: Opened | None) -> None:
         """Close the files that another one does not go on with."""
         if other is None or other.file is not self.file:
             self.file.close()
+            if self.sieve is not None:
+                self.sieve.close()
         if other is None or other.chain is not self.chain:
             self.chain.close()
 
@@ -260,9 +268,10 @@ class Depot:
     ) -> Opened:
         """A kept chain as of a serial, or as far as its files are good."""
         if before is not None and before.kept.file == row.file:
-            file, base = before.file, before.base
+            file, base, sieve = before.file, before.base, before.sieve
         else:
-            file, base = self._open_snapshot(feed, row)
+            file, found = self._open_snapshot(feed, row)
+            base, sieve = _sieved(found)
             before = None
         if before is not None and before.generation.serial <= serial:
             generation, chain, size = before.generation, before.chain, before.chain_size
@@ -278,7 +287,7 @@ class Depot:
                 damaged.append(error)
                 break
             size = write_frame(chain, raw, size)
-        return Opened(generation, row, tuple(damaged), file, chain, size, base)
+        return Opened(generation, row, tuple(damaged), file, chain, size, base, sieve)
 
     def _nameless(self) -> BinaryIO:
         """A new file that is gone when nobody has it open any more."""
@@ -395,6 +404,18 @@ class Depot:
             owner = path.name.partition("-")[0]
             if not (owner.isdigit() and _alive(int(owner))):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _sieved(generation: Generation) -> tuple[Generation, BinaryIO | None]:
+    """The generation with a sieve, and the file in memory that the sieve lies in."""
+    made = with_sieve(generation)
+    if made.sieve is None or len(made.sieve.lines) == 0:
+        return generation, None
+    file = os.fdopen(os.memfd_create("sieve"), "r+b")
+    file.write(made.sieve.lines.data)
+    file.flush()
+    mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint8)
+    return with_built_sieve(generation, mapped), file
 
 
 def _row(head: SnapshotHead, facts: SnapshotFacts, deltas: tuple[KeptDelta, ...]) -> Kept:

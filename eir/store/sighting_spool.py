@@ -53,6 +53,7 @@ class Seen:
         if another:
             aside = path.with_name(f"{path.name}.new")
             with aside.open("wb") as file:
+                os.fchmod(file.fileno(), 0o600)
                 os.posix_fallocate(file.fileno(), 0, size)
             aside.replace(path)
         with path.open("r+b") as file:

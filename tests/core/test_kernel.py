@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eir.core import deadlines, imeiset, kernel, pairtable
 from eir.core.generation import REGISTRY, Content, Generation, Section
-from eir.core.policy import CODES, Policy
+from eir.core.policy import CODES, Policy, Status, leaves_as
 from eir.core.tables import Tables
 from tests.core.strategies import KEYS, U64, stretch
 
@@ -41,7 +41,10 @@ def check_index(keys: U64, probes: Iterable[int]) -> None:
     for probe in probes:
         key = np.uint64(probe)
         assert kernel.rank_of(held.desc, kernel.AT_BINDINGS, key) == ranks.get(probe, -1)
-        has, bound, lowest = kernel.pairs_of(held.desc, kernel.AT_BINDINGS, key, key + np.uint64(5))
+        pair = (key, key + np.uint64(5))
+        has, bound, lowest = kernel.pairs_of(
+            held.desc, kernel.AT_BINDINGS, *pair, kernel.ALL_HINTS, -1
+        )
         there = probe in ranks
         assert (has, bound, int(lowest)) == (there, there, probe + 5 if there else 0)
 
@@ -52,7 +55,7 @@ def test_a_list(keys: U64, seed: int) -> None:
     held = tables("white", imeiset.build([keys]))
     members = set(keys.tolist())
     for probe in around(keys, seed):
-        found = kernel.in_list(held.desc, kernel.AT_WHITE, np.uint64(probe))
+        found = kernel.in_list(held.desc, kernel.AT_WHITE, np.uint64(probe), kernel.ALL_HINTS, 0)
         assert found == (probe in members), probe
 
 
@@ -75,7 +78,8 @@ def test_ranges(edges: list[int], probe: int) -> None:
     ranges = np.array(edges, np.uint64).reshape(-1, 2)
     held = tables("white", imeiset.build([], ranges))
     inside = any(low <= probe <= high for low, high in ranges.tolist())
-    assert kernel.in_list(held.desc, kernel.AT_WHITE, np.uint64(probe)) == inside
+    found = kernel.in_list(held.desc, kernel.AT_WHITE, np.uint64(probe), kernel.ALL_HINTS, 0)
+    assert found == inside
 
 
 @given(
@@ -94,7 +98,8 @@ def test_deadlines(rows: dict[tuple[int, int], int], key: int, number: int) -> N
     )
     desc = tables("grey", table).desc
     due = rows.get((key, number), rows.get((key, 0), -1))
-    assert kernel.deadline_of(desc, np.uint64(key), np.uint64(number)) == due
+    found = kernel.deadline_of(desc, np.uint64(key), np.uint64(number), kernel.ALL_HINTS)
+    assert found == due
 
 
 @pytest.mark.parametrize("column", range(3))
@@ -104,3 +109,12 @@ def test_columns_of_unlike_length_are_refused(column: int) -> None:
     held = tables("white", imeiset.empty())
     with pytest.raises(ValueError, match="3"):
         held.check(*columns, now=0, grace_time=0, counts=np.zeros((CODES, 5), np.uint64))
+
+
+@pytest.mark.parametrize("row", range(1, 17))
+def test_a_hold_spares_the_rows_of_who_has_not_registered_and_no_other(row: int) -> None:
+    spared = Status.GREYLISTED if row >= 12 else Status.BLACKLISTED
+    assert leaves_as(Status.BLACKLISTED, row, True, False) == spared
+    assert leaves_as(Status.WHITELISTED, row, True, False) == Status.WHITELISTED
+    assert leaves_as(Status.BLACKLISTED, row, False, False) == Status.BLACKLISTED
+    assert leaves_as(Status.UNKNOWN, row, False, True) == Status.GREYLISTED

@@ -104,6 +104,32 @@ def test_killed_at_every_step(
     assert came[-1] is True
 
 
+@pytest.mark.parametrize("by_snapshot", [False, True], ids=["delta", "snapshot"])
+def test_what_the_manifest_names_is_on_disk_before_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_snapshot: bool
+) -> None:
+    engine, registry = engine_at_old(tmp_path / "node")
+    announce_new(registry, by_snapshot=by_snapshot)
+    depot, done = tmp_path / "node/depot", []
+    with monkeypatch.context() as patched:
+        sync, rename, replace = os.fsync, os.rename, os.replace
+        patched.setattr(os, "fsync", lambda file: done.append(_synced(file)) or sync(file))
+        patched.setattr(os, "rename", lambda a, b: done.append((str(a), str(b))) or rename(a, b))
+        patched.setattr(os, "replace", lambda a, b: done.append((str(a), str(b))) or replace(a, b))
+        engine.sync()
+    named = next(n for n, (_, into) in enumerate(done) if into == str(depot / "manifest.json"))
+    kept = [n for n, (_, into) in enumerate(done) if into.endswith((".snap", ".delta"))]
+    assert kept
+    for move in (*kept, named):
+        source, target = done[move]
+        assert (source, "") in done[:move], "its bytes"
+        assert (str(Path(target).parent), "") in done[move : named if move < named else None]
+
+
+def _synced(file: int) -> tuple[str, str]:
+    return os.readlink(f"/proc/self/fd/{file}"), ""
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
 def test_a_disk_that_refuses_at_every_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

@@ -148,19 +148,22 @@ def probe(section: Section, rng: random.Random) -> None:
 
 def probe_list(desc: object, key: np.uint64, told: dict[int, int], section: Section) -> None:
     inside = any(low <= key <= high for low, high in section.ranges.tolist())
-    assert kernel.in_list(desc, kernel.AT_WHITE, key) == (bool(told) or inside)
+    found = kernel.in_list(desc, kernel.AT_WHITE, key, kernel.ALL_HINTS, 0)
+    assert found == (bool(told) or inside)
 
 
 def probe_pairs(desc: object, key: np.uint64, told: dict[int, int], section: Section) -> None:
     for value in {1, *list(told)[:5]}:
-        found = kernel.pairs_of(desc, kernel.AT_BINDINGS, key, np.uint64(value))
+        found = kernel.pairs_of(
+            desc, kernel.AT_BINDINGS, key, np.uint64(value), kernel.ALL_HINTS, -1
+        )
         assert found[:2] == (bool(told), value in told)
 
 
 def probe_deadlines(desc: object, key: np.uint64, told: dict[int, int], section: Section) -> None:
     for number in {1, *list(told)[:5]}:
         expected = told.get(number, told.get(0, -1))
-        assert kernel.deadline_of(desc, key, np.uint64(number)) == expected
+        assert kernel.deadline_of(desc, key, np.uint64(number), kernel.ALL_HINTS) == expected
 
 
 PROBES: dict[str, Callable[[object, np.uint64, dict[int, int], Section], None]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 from hypothesis import given, settings
@@ -13,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from eir.core import orders, policy
-from eir.core import tables as layout
 from eir.core.generation import OPERATOR, REGISTRY, Generation, reason_ids
 from eir.core.policy import CODES
+from eir.core.sieving import with_sieve
 from eir.core.subscriber import imsi_from_digits
 from eir.core.tables import Tables
 from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
@@ -204,13 +203,11 @@ def engine_policy(chosen: Policy) -> policy.Policy:
 
 @settings(max_examples=200, deadline=None)
 @given(FACTS, POLICIES, TIMES, st.booleans())
-def test_kernel_is_naive(facts: Facts, chosen: Policy, grace_time: int, warmed: bool) -> None:
-    least = 0 if warmed else layout.WARMED_BYTES
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(layout, "WARMED_BYTES", least),
-    ):
+def test_kernel_is_naive(facts: Facts, chosen: Policy, grace_time: int, sieved: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
         generations = registry(facts, Path(folder, "r")), operator(facts, Path(folder, "o"))
+        if sieved:
+            generations = with_sieve(generations[0]), with_sieve(generations[1])
         tables = Tables(*generations, engine_policy(chosen))
         verdicts = tables.check(
             np.array([q.imei for q in QUERIES], np.uint64),

@@ -25,6 +25,7 @@ PROGRAM = (
     "import sys; sys.argv[0] = 'eir'; import eir.ops.cli as c; c.main()",
 )
 PATIENCE_S = 60.0
+MARK = "EIR_TEST_LOG"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,10 @@ def run(*words: object) -> Ran:
 def started(*words: object, log: Path) -> subprocess.Popen[bytes]:
     """``eir`` as a process of its own, with a session of its own; what it says goes to ``log``.
 
-    A file and not a pipe: workers that outlive their keeper would hold a pipe open.
+    A file and not a pipe: workers that outlive their keeper would hold a pipe open. All that comes
+    of it bears the mark of the log.
     """
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), MARK: str(log)}
     command = [*PROGRAM, *map(str, words)]
     with log.open("wb") as said:
         return subprocess.Popen(
@@ -97,9 +99,12 @@ class Node:
         return self.process.wait(PATIENCE_S)
 
     def end(self) -> None:
-        """Whatever is left, workers included."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """Whatever is left, workers included: they outlive their keeper, in a session of theirs."""
+        mark = f"{MARK}={self._said}\0".encode()
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in environ.read_bytes():
+                    os.kill(int(environ.parent.name), signal.SIGKILL)
         self.process.wait(PATIENCE_S)
 
 

@@ -264,6 +264,24 @@ def test_a_verdict_is_readable_and_masked(node: Node) -> None:
     assert STOLEN.imei[:14] not in ran.out
 
 
+def test_a_log_names_nobody(folder: Path) -> None:
+    config = folder / "eir.toml"
+    config.write_text(config.read_text().replace("[node]\n", '[node]\nlog_level = "debug"\n', 1))
+    with serving(folder) as talkative:
+        for question in (STOLEN, BOUND):
+            words = [question.imei, *([question.msisdn] if question.msisdn else [])]
+            words += ["--imsi", question.imsi] if question.imsi else []
+            for command in ("check", "explain"):
+                assert ask(talkative, command, *words).code == 0
+        ask(talkative, "reload")
+        assert talkative.stop() == 0
+    said = talkative.log
+    assert "reload asked for" in said
+    for question in (STOLEN, BOUND):
+        for identity in (question.imei[:14], question.msisdn, question.imsi):
+            assert not identity or identity not in said
+
+
 def test_numbers_are_taken_as_people_write_them(node: Node) -> None:
     bound = next(q for q in cast.questions() if q.reason == "bound-exception")
     national = bound.msisdn.removeprefix("98")

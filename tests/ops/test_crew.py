@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,13 @@ from eir.core.golden import golden_tables
 from eir.core.policy import BLACK_BASE, Status
 from eir.errors import Refused
 from eir.ops.config import read_config
-from eir.ops.crew import memory_of, pause_before
+from eir.ops.crew import Crew, memory_of, pause_before
 from eir.ops.doors import grpc_settings, open_doors
+from eir.ops.nursery import Nursery, main
 from eir.ops.tally import Tally, code_names
 from eir.serve.checker import Checker
 from eir.serve.counters import Counters
+from eir.serve.handover import ServeOrder, new_pair, send
 from eir.serve.holder import Holder
 
 
@@ -95,3 +98,30 @@ async def test_a_door_that_can_not_open_is_told_and_leaves_nothing(tmp_path):
         await open_doors(config, Checker(holder), holder, only_one=True)
     assert refused.value.reason == "listen-failed"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_nursery_says_proven_only_after_the_golden_table_has_passed(monkeypatch):
+    def wrong() -> None:
+        raise RuntimeError("the kernel answers otherwise")
+
+    monkeypatch.setattr("eir.ops.nursery.verify_kernel", wrong)
+    monkeypatch.setattr("eir.ops.nursery.start_logging", lambda *_, **__: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    ours, theirs = new_pair()
+    ours.settimeout(10)
+    send(ours, b"prove")
+    ours.shutdown(socket.SHUT_WR)
+    with pytest.raises(RuntimeError, match="answers otherwise"):
+        main(os.dup(theirs.fileno()), "error", json_logs=False)
+    theirs.close()
+    assert ours.recv(16) == b""
+
+
+async def test_a_crew_hires_nobody_on_an_unproven_kernel(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.executable", "false")
+    forked = []
+    monkeypatch.setattr(Nursery, "fork", lambda *_: forked.append(1))
+    crew = Crew(CONFIG, tmp_path)
+    with pytest.raises(Refused) as refused:
+        await crew.start(ServeOrder(0, (), CONFIG.policy), None, CONFIG)
+    assert (refused.value.reason, forked) == ("kernel-unproven", [])

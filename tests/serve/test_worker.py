@@ -6,14 +6,16 @@ import asyncio
 import os
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from eir.core.policy import Policy
+from eir.core.sieving import with_sieve
 from eir.errors import Corrupt, Refused, Unavailable
-from eir.feed.codec import SnapshotHead, SnapshotWriter
+from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
 from eir.serve import handover
 from eir.serve.checker import Checker
 from eir.serve.counters import read_counters
@@ -226,3 +228,22 @@ async def test_the_system_asks_it_to_end_and_it_drains(bench):
     threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGTERM)).start()
     await asyncio.wait_for(bench.running, 60)
     assert bench.doors.stopped
+
+
+@pytest.mark.parametrize("cut", [0, 64])
+async def test_the_sieve_of_a_snapshot_is_mapped_and_one_of_another_size_is_not(bench, cut):
+    told = bench.feed(1, {"legacy": 0})
+    legacy = with_sieve(open_snapshot(next(bench.folder.glob("1-*")))).sieve
+    chain, sieve = (os.memfd_create(name) for name in ("chain", "sieve"))
+    os.write(sieve, legacy.lines.tobytes()[cut:])
+    files = (*told.files, chain, sieve)
+    bench.tell(ServeOrder(1, (replace(told, files=files),), Policy()))
+    if cut:
+        with pytest.raises(Corrupt, match="sieve"):
+            await bench.running
+        return
+    await bench.answer()
+    assert bench.reasons() == {"legacy"}
+    served = bench.holder.current().tables.registry.sieve
+    assert served.lines.tobytes() == legacy.lines.tobytes()
+    assert "memfd:sieve" in Path("/proc/self/maps").read_text()

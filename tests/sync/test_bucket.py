@@ -13,10 +13,15 @@ from eir.feed.head import FeedFile, Serial
 from eir.feed.keys import Keys, seal_keys
 from eir.feed.open_site import open_site
 from eir.feed.publish import Publisher
+from eir.feed.sightings import open_sightings
 from eir.feed.site import file_name
+from eir.ops.outbox import Outbox
+from eir.ops.outbox_config import OutboxSettings
+from eir.store.sighting_spool import node_key
 from eir.sync.reader import Patience
 from eir.sync.source import open_source
 from tests.core.contents import Listed, generation_of
+from tests.serve.test_sighting_ring import Node, unknown
 
 moto_server = pytest.importorskip("moto.server")
 CONTENT = bytes(range(256)) * 30_000
@@ -124,3 +129,20 @@ def test_a_publisher_goes_on_from_a_bucket_with_and_without_its_copies(
         assert done.head.serial == n + 1
         publisher.sweep(done.head, now=1000 + n)
         assert (tmp_path / done.head.snapshot.name).exists()
+
+
+def test_sightings_go_into_a_bucket_and_are_read_there(address: Address, tmp_path: Path) -> None:
+    settings = OutboxSettings(address, census=False, every_s=0, rows=100, remember=1_000)
+    outbox = Outbox(settings, tmp_path, tables=lambda: None)
+    worker = Node(tmp_path / "sightings" / "rings")
+    worker.check(unknown(150))
+    for _ in range(3):
+        outbox.turn()
+    assert outbox.alarms() == []
+    site, key = open_site(address), node_key(tmp_path / "sightings").public
+    names = [each.name for each in site.standing()]
+    found = [open_sightings(site.fetch(name, 1 << 20), [key]).rows[:, 0] for name in names]
+    assert [imei for rows in found for imei in rows] == unknown(150).tolist()
+    assert len(site.fetch(names[0], 10)) == 11
+    with pytest.raises(Refused, match="fetch-missing"):
+        site.fetch("sightings-none", 10)

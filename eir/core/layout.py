@@ -1,0 +1,76 @@
+"""Where everything stands in ``desc``, the int64 array through which the kernel reaches all data.
+
+``tables.Tables`` writes it, ``kernel`` and ``batch`` read it.
+"""
+
+from __future__ import annotations
+
+from eir.core.sieve import IMEI_COLUMNS
+
+# A directory: a hash table over key >> 16. A view: a directory and what its slots point into.
+DIRECTORY, SHIFT, MASK, DATA = 0, 1, 2, 3
+RANGES, RANGE_COUNT = 4, 5
+VALUES, WORDS, BASE = 4, 5, 6
+STARTS, NUMBERS, DEADLINES = 4, 5, 6
+VIEW_WORDS = 8
+# A section: its base's view and its overlay's two; the hints that lead to the overlay (0: there is
+# none), to the base, and to any of both.
+BASE_VIEW, OVERLAID, TOUCHED, STANDING, ROWS, ASKED = 0, 7, 8, 15, 16, 23
+SECTION_WORDS = 24
+# Hints: the registry's columns, the operator's from bit 16 on; those of overlays from bit 32 on.
+# Bits 31 and 63 are in every query's.
+OPERATOR_HINTS, OVERLAY_HINTS, FEED_HINTS = 16, 32, 0x7FFF
+BY_NUMBER = FEED_HINTS & -(1 << IMEI_COLUMNS)
+ALWAYS_ASKED = 1 << 31
+ALWAYS = ALWAYS_ASKED | -(1 << 63)
+ALL_HINTS = -1
+LIST_SLOT_BYTES, INDEX_SLOT_BYTES = 16, 32
+
+# Where each section's words begin in desc.
+(
+    AT_WHITE,
+    AT_LEGACY,
+    AT_BOUND_ELSEWHERE,
+    AT_GREY,
+    AT_BINDINGS,
+    AT_BINDINGS_IMSI,
+    AT_IMSI_MSISDN,
+    AT_EXEMPT_ALL,
+    AT_EXEMPT_REGISTRATION,
+    AT_RELEASED,
+    AT_EXEMPT_EQUIPMENT,
+    AT_REGISTRY_BLACK,
+    AT_OPERATOR_BLACK,
+) = (SECTION_WORDS * i for i in range(13))
+# Behind them: overrides, holds, PLMNs, policy, and where the black lists begin.
+(
+    AT_OVERRIDES,
+    OVERRIDE_COUNT,
+    AT_HOLDS,
+    HOLD_COUNT,
+    AT_PLMNS,
+    PLMN_COUNT,
+    AT_MASKS,
+    AT_STATUSES,
+    SHADOW,
+    AT_BLACK_TIMES,
+    BLACK_COUNT,
+    REGISTRY_BLACK_COUNT,
+    REGISTRY_UNION,
+    OPERATOR_UNION,
+    REGISTRY_SIEVE,
+    _,
+    OPERATOR_SIEVE,
+    _,
+    REGISTRY_OVERLAY_SIEVE,
+    _,
+    OPERATOR_OVERLAY_SIEVE,
+    _,
+    YIELDING_BLACK,
+    ASKED_ANYWAY,
+) = range(SECTION_WORDS * 13, SECTION_WORDS * 13 + 24)
+NOWHERE = SECTION_WORDS * 13 + 24
+AT_BLACK = SECTION_WORDS * 13 + 32
+BLACK_WORDS = SECTION_WORDS + 8
+BLACK_BIT = SECTION_WORDS
+OVERRIDE_WORDS, HOLD_WORDS, PLMN_WORDS = 4, 6, 2
