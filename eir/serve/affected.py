@@ -63,7 +63,7 @@ def touched(delta: Delta, registries: Iterable[Generation]) -> Iterator[Queries]
     if found.everybody:
         yield from population(both[-1])
         return
-    keys = np.unique(np.concatenate([np.empty(0, np.uint64), *found.devices]))
+    keys = _distinct(np.concatenate([np.empty(0, np.uint64), *found.devices]))
     yield _alone(keys)
     for pairs in found.pairs:
         yield _pairs(pairs)
@@ -75,6 +75,14 @@ def touched(delta: Delta, registries: Iterable[Generation]) -> Iterator[Queries]
         yield from _covered(both[-1], np.concatenate(found.device_ranges))
     if found.numbers or found.imsis:
         yield from _of_numbers(both[-1], found)
+
+
+def _distinct(keys: U64) -> U64:
+    """Ascending. By sorting: np.unique hashes first, which takes ten times as long."""
+    ascending = np.sort(keys)
+    fresh = np.ones(len(keys), np.bool_)
+    fresh[1:] = ascending[1:] != ascending[:-1]
+    return ascending[fresh]
 
 
 class _Found:

@@ -136,9 +136,12 @@ def questions(old: Tables, new: Tables, changes: Iterable[Delta]) -> Iterator[Qu
         return
     pieces = [each for delta in changes for each in touched(delta, (old.registry, new.registry))]
     if pieces:
-        rows = np.stack([np.concatenate(column) for column in zip(*pieces, strict=True)], axis=1)
-        rows = np.unique(rows, axis=0)
-        yield rows[:, 0].copy(), rows[:, 1].copy(), rows[:, 2].copy()
+        imei, msisdn, imsi = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        order = np.lexsort((imsi, msisdn, imei))  # np.unique(axis=0) takes ten times as long
+        columns = [column[order] for column in (imei, msisdn, imsi)]
+        fresh = np.ones(len(order), np.bool_)
+        fresh[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+        yield columns[0][fresh], columns[1][fresh], columns[2][fresh]
 
 
 def _generations(tables: Tables) -> Iterator[Generation]:
