@@ -47,6 +47,7 @@ from eir.ops.node_words import (
     generations_of,
     handed,
     happenings_of,
+    overlays_of,
     served_status,
 )
 from eir.ops.nursery import prove_kernel
@@ -181,6 +182,7 @@ class Keeper:
             workers=self._crew.workers(),
             orders=standing_orders(serving.tables.operator if serving else None, now),
             happenings=happenings_of(self._depot.folder),
+            overlays=overlays_of(self._compaction.states),
         )
 
     def tally(self) -> Tally:
