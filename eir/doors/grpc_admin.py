@@ -270,12 +270,7 @@ def _status_reply(status: NodeStatus) -> wire.StatusReply:
         reasons=status.reasons,
         checks=status.checks,
         alarms=status.alarms,
-        orders=[
-            wire.StandingOrder(
-                what=order.what, until=order.until, who=order.who, at=order.at, why=order.why
-            )
-            for order in status.orders
-        ],
+        orders=[wire.StandingOrder(**asdict(order)) for order in status.orders],
         workers=[
             wire.WorkerStatus(
                 slot=worker.slot,
