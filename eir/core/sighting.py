@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir.core.jit import compiled
-from eir.core.kernel import pairs_of
-from eir.core.layout import ALWAYS, AT_IMSI_MSISDN
+from eir.core.kernel import number_of
 from eir.core.policy import CODES, FIXED_REASONS
 from eir.core.tables import Tables
 
@@ -127,11 +126,7 @@ def put_all(table, marks):
 def number_all(desc, noted, numbers):
     """See ``numbers_of``."""
     for i in range(len(noted)):
-        numbers[i] = noted[i, 1]
-        if noted[i, 1] == _NONE and noted[i, 2] != _NONE:
-            imsi = noted[i, 2]
-            found = pairs_of(desc, AT_IMSI_MSISDN, imsi, _NONE, np.int64(ALWAYS), -1)
-            numbers[i] = found[2]
+        numbers[i] = number_of(desc, noted[i, 1], noted[i, 2])
 
 
 def marks_of(noted: U64) -> U64:
