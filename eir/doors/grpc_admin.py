@@ -84,6 +84,18 @@ class NodeHappening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOverlay:
+    """What deltas have brought since a base; fields as in admin.proto."""
+
+    feed: str
+    touched_keys: int
+    due_at_keys: int
+    deltas: int
+    compacting: bool = False
+    last: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """What Status tells; fields as in admin.proto."""
 
@@ -99,6 +111,7 @@ class NodeStatus:
     alarms: Sequence[str] = ()
     workers: Sequence[WorkerStatus] = ()
     happenings: Sequence[NodeHappening] = ()
+    overlays: Sequence[NodeOverlay] = ()
 
 
 class Node(Protocol):
@@ -261,6 +274,7 @@ def _status_reply(status: NodeStatus) -> wire.StatusReply:
             for worker in status.workers
         ],
         happenings=[wire.Happening(**asdict(each)) for each in status.happenings],
+        overlays=[wire.Overlay(**asdict(each)) for each in status.overlays],
     )
 
 

@@ -140,7 +140,7 @@ def demo(
     ),
     once: Annotated[bool, typer.Option("--once", help="Stop after the questions.")] = False,
 ) -> None:
-    """See it work: a registry with its feed, a node, a question a row.
+    """See it work: a registry, its feed, a node, a question a row.
 
     Makes a sample registry, publishes it as a feed, has a node follow it, asks one question for
     each row of the decision table, shows answers changing as deltas arrive, and goes on until

@@ -277,6 +277,12 @@ def _print_status(reply: admin_pb2.StatusReply) -> None:
         facts.add_row("  digest", origin.digest)
         for name, items in sorted(served.items.items()):
             facts.add_row(f"  {name}", f"{items:,}")
+    for overlay in reply.overlays:
+        grown = f"{overlay.deltas:,} deltas, {overlay.touched_keys:,} keys since the base"
+        due = f"; the next is due at {overlay.due_at_keys:,}"
+        facts.add_row(f"{overlay.feed} overlay", grown + due)
+        if overlay.compacting or overlay.last:
+            facts.add_row("  compaction", "runs" if overlay.compacting else overlay.last)
     console.out.print(facts)
     console.out.print(_workers_table(reply.workers))
     for each in reply.happenings:

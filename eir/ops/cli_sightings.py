@@ -32,7 +32,7 @@ from eir.ops.outbox_config import FOLDER
 from eir.store.sighting_spool import node_key, standing_of
 
 app = typer.Typer(
-    help="""What nodes have seen and tell the registry: an outbox of signed files.
+    help="""What nodes have seen, for the registry: signed files to fetch.
 
 \b
 Examples:
@@ -104,7 +104,7 @@ def verify(
     endpoint: EndpointOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Verify every file of an outbox: who signed it, that it is whole, that none is missing.
+    """Verify an outbox: who signed, every file whole, none missing.
 
     Exit code: 0 if all are good and each node's sequence has no hole, 2 for a hole, 3 if a file is
     not believed.
@@ -146,7 +146,7 @@ def show(
     endpoint: EndpointOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Print what the files of an outbox say, as CSV, or with --json one object a line.
+    """Print what the files of an outbox say, as CSV or JSON.
 
     Identities are shown in full. A file that is not believed ends it with exit code 3; what was
     printed before is good.

@@ -16,7 +16,9 @@ from eir.ops.console import JsonOption
 from eir.store.export import export as export_lists
 
 app = typer.Typer(
-    help="""Look into snapshot files, compare them, write them out as lists. No node is needed.
+    help="""Look into snapshot files, compare them, export them as lists.
+
+No node is needed.
 
 \b
 Examples:

@@ -116,6 +116,9 @@ class Crew:
             if address.startswith("unix:"):  # has one listener: the old one keeps its connections
                 Path(address.removeprefix("unix:")).unlink(missing_ok=True)
         self._take_note(order, tables)
+        _log.info(
+            "proving the kernel; a version's first start compiles it, for half a minute or so"
+        )
         await self._nursery.prove()
         loop = asyncio.get_running_loop()
         firsts: list[asyncio.Future[WorkerAnswer | None]] = [

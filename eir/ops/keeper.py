@@ -47,6 +47,7 @@ from eir.ops.node_words import (
     generations_of,
     handed,
     happenings_of,
+    overlays_of,
     served_status,
 )
 from eir.ops.nursery import prove_kernel
@@ -179,6 +180,7 @@ class Keeper:
             alarms=self._alarms(serving),
             workers=self._crew.workers(),
             happenings=happenings_of(self._depot.folder),
+            overlays=overlays_of(self._compaction.states),
         )
 
     def tally(self) -> Tally:

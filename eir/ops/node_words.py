@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Final
@@ -9,8 +10,9 @@ from typing import Final
 from eir.core.explanation import origin_of
 from eir.core.generation import Generation
 from eir.core.policy import SHADOW
-from eir.doors.grpc_admin import AdminSettings, NodeHappening, ServedGeneration
+from eir.doors.grpc_admin import AdminSettings, NodeHappening, NodeOverlay, ServedGeneration
 from eir.ops.chronicle import happenings
+from eir.ops.compaction import CompactionState
 from eir.ops.config import Config
 from eir.serve.handover import HandedFeed
 from eir.serve.holder import Serving
@@ -70,6 +72,22 @@ def alarms_of(serving: Serving | None, now: int) -> list[str]:
 def happenings_of(depot: Path) -> list[NodeHappening]:
     """What befell the node, and what people did: the last few, newest first."""
     return [NodeHappening(**asdict(each)) for each in happenings(depot, "", most=_HAPPENINGS)]
+
+
+def overlays_of(states: Mapping[str, CompactionState]) -> list[NodeOverlay]:
+    """What deltas have brought since each base, where they have brought anything."""
+    return [
+        NodeOverlay(
+            feed=feed,
+            touched_keys=state.touched_keys,
+            due_at_keys=state.due_at_keys,
+            deltas=state.deltas,
+            compacting=state.running,
+            last=state.last.line() if state.last else "",
+        )
+        for feed, state in states.items()
+        if state.deltas or state.last
+    ]
 
 
 def handed(opened: Opened) -> HandedFeed:

@@ -30,7 +30,10 @@ COMMANDS = list(commands(get_command(app)))
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_command_has_a_help_that_is_whole(words: tuple[str, ...]) -> None:
+def test_every_command_has_a_help_that_is_whole(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     ran = run(*words, "--help")
     assert ran.code == 0
     assert ran.out.startswith(f"Usage: {' '.join(('eir', *words))} ")

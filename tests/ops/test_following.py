@@ -124,6 +124,9 @@ def test_the_base_is_compacted_while_checks_go_on(feed: Feed, config: Path) -> N
             feed.publish(5_000, stolen=range(number))
             assert sync(config).document["to"] == number + 1
         node.wait_for("compaction: registry serial 4: done")
+        told = run("status", "--config", config, "--json").document["overlays"]
+        assert "registry serial 4: done in " in told[0]["last"]  # type: ignore[index]
+        assert "registry overlay" in run("status", "--config", config).out
         feed.publish(5_000, stolen=range(4))
         assert sync(config).document["to"] == 5
         assert served(config) == 5

@@ -12,7 +12,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("version", "started_at", "now", "ready", "stale", "mode", "generations", "reasons", "checks", "alarms", "workers", "happenings")
+    __slots__ = ("version", "started_at", "now", "ready", "stale", "mode", "generations", "reasons", "checks", "alarms", "workers", "happenings", "overlays")
     class ReasonsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class StatusReply(_message.Message):
     ALARMS_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     HAPPENINGS_FIELD_NUMBER: _ClassVar[int]
+    OVERLAYS_FIELD_NUMBER: _ClassVar[int]
     version: str
     started_at: int
     now: int
@@ -51,7 +52,24 @@ class StatusReply(_message.Message):
     alarms: _containers.RepeatedScalarFieldContainer[str]
     workers: _containers.RepeatedCompositeFieldContainer[WorkerStatus]
     happenings: _containers.RepeatedCompositeFieldContainer[Happening]
-    def __init__(self, version: _Optional[str] = ..., started_at: _Optional[int] = ..., now: _Optional[int] = ..., ready: _Optional[bool] = ..., stale: _Optional[bool] = ..., mode: _Optional[str] = ..., generations: _Optional[_Iterable[_Union[ServedGeneration, _Mapping]]] = ..., reasons: _Optional[_Mapping[int, str]] = ..., checks: _Optional[_Mapping[str, int]] = ..., alarms: _Optional[_Iterable[str]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., happenings: _Optional[_Iterable[_Union[Happening, _Mapping]]] = ...) -> None: ...
+    overlays: _containers.RepeatedCompositeFieldContainer[Overlay]
+    def __init__(self, version: _Optional[str] = ..., started_at: _Optional[int] = ..., now: _Optional[int] = ..., ready: _Optional[bool] = ..., stale: _Optional[bool] = ..., mode: _Optional[str] = ..., generations: _Optional[_Iterable[_Union[ServedGeneration, _Mapping]]] = ..., reasons: _Optional[_Mapping[int, str]] = ..., checks: _Optional[_Mapping[str, int]] = ..., alarms: _Optional[_Iterable[str]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., happenings: _Optional[_Iterable[_Union[Happening, _Mapping]]] = ..., overlays: _Optional[_Iterable[_Union[Overlay, _Mapping]]] = ...) -> None: ...
+
+class Overlay(_message.Message):
+    __slots__ = ("feed", "touched_keys", "due_at_keys", "deltas", "compacting", "last")
+    FEED_FIELD_NUMBER: _ClassVar[int]
+    TOUCHED_KEYS_FIELD_NUMBER: _ClassVar[int]
+    DUE_AT_KEYS_FIELD_NUMBER: _ClassVar[int]
+    DELTAS_FIELD_NUMBER: _ClassVar[int]
+    COMPACTING_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    feed: str
+    touched_keys: int
+    due_at_keys: int
+    deltas: int
+    compacting: bool
+    last: str
+    def __init__(self, feed: _Optional[str] = ..., touched_keys: _Optional[int] = ..., due_at_keys: _Optional[int] = ..., deltas: _Optional[int] = ..., compacting: _Optional[bool] = ..., last: _Optional[str] = ...) -> None: ...
 
 class Happening(_message.Message):
     __slots__ = ("at", "what", "who", "why", "detail")
