@@ -73,6 +73,14 @@ def overload(lines: Lines, *, devices: int, rounds: int, seconds: float) -> None
         _add(lines, "overload", row)
 
 
+def workers(lines: Lines, *, devices: int, rounds: int) -> None:
+    """What workers cost, and how evenly connections fall to them, with each gRPC engine."""
+    for engine in ("grpcio", "native"):
+        words = ("--devices", min(devices, 1_000_000), "--rounds", rounds, "--engine", engine)
+        for row in _rows(lines, "workers_bench", words):
+            _add(lines, "workers", {**row, "bench": f"workers, {engine} engine"})
+
+
 def _rows(lines: Lines, script: str, words: tuple[object, ...]) -> Iterator[Mapping[str, Any]]:
     """The JSON lines that a script prints, also of a run that failed by wrong answers; told loudly
     where it can't be run.

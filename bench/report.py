@@ -63,6 +63,7 @@ def page(lines: Sequence[Line], drawn: Sequence[str]) -> str:
         ("A crowd that follows one feed", _crowds),
         ("Other doors", _doors),
         ("Overload", _overloads),
+        ("Workers", _workers),
         ("Not measured", _absent),
     ):
         body = make(lines)
@@ -323,13 +324,21 @@ def _crowds(lines: Sequence[Line]) -> str:
 
 
 def _doors(lines: Sequence[Line]) -> str:
+    return _listed(lines, "door", "As their own benchmarks tell, each beside its peer.")
+
+
+def _workers(lines: Sequence[Line]) -> str:
+    told = "The share is of the checks of so many connections: 1 is all of them by one worker."
+    return _listed(lines, "workers", told)
+
+
+def _listed(lines: Sequence[Line], measure: str, told: str) -> str:
     rows = [
         (line["subject"], name.replace("_", " "), _shown(line, name))
-        for line in of(lines, "door")
+        for line in of(lines, measure)
         for name in line["values"]
     ]
-    told = "As their own benchmarks tell, each beside its peer.\n\n"
-    return told + _table(("benchmark", "", ""), rows) if rows else ""
+    return f"{told}\n\n{_table(('benchmark', '', ''), rows)}" if rows else ""
 
 
 def _overloads(lines: Sequence[Line]) -> str:

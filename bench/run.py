@@ -30,7 +30,7 @@ from eir.ops.config import load_config
 ROOT: Final = Path(__file__).resolve().parent.parent
 PARTS: Final = (
     *("load", "start", "size", "kernel", "transport", "reload", "redis"),
-    *("delta", "follow", "doors", "overload", "lookup"),
+    *("delta", "follow", "doors", "overload", "workers", "lookup"),
 )
 SEED: Final = 1
 MAX_PEER_ROWS: Final = 1_000_000
@@ -122,6 +122,8 @@ def _measure(
         others.doors(lines, devices=chosen.devices, rounds=rounds, seconds=seconds)
     if "overload" in parts:
         others.overload(lines, devices=chosen.devices, rounds=rounds, seconds=seconds)
+    if "workers" in parts:
+        others.workers(lines, devices=chosen.devices, rounds=rounds)
     if "lookup" in parts:
         _look_up(chosen, lines, scratch, servers)
 

@@ -1,11 +1,14 @@
 """What workers cost: memory for each, time to replace one, and what a hand-over does to answers.
 
-    python bench/workers_bench.py [--devices 1000000] [--workers 2] [--rounds 5] [--rate 500]
+    python -m bench.workers_bench [--devices 1000000] [--workers 2] [--rounds 5] [--rate 500]
+        [--engine grpcio]
 
 Prints one JSON line. ``replaced_s``: from SIGKILL of a node's only worker to the first verdict of
 its successor, client's connecting included. ``quiet`` and ``hand_over``: latencies of open-loop
 checks at ``--rate`` a second, without and while another generation of as many devices is verified,
-handed over and swapped in, all on the same machine. A wrong answer fails the run.
+handed over and swapped in, all on the same machine. ``busiest_share_of_n``: of the checks of n
+connections, how many the busiest worker answered, median and worst of ``--trials`` sets of fresh
+connections. A wrong answer fails the run.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ from eir.wire.v1 import eligibility_pb2_grpc as wire_grpc
 SESSION = "8f9a2c1e-0000-4000-8000-000000000001"
 FIRST = 35_000_000_000_000
 BATCH = 1 << 20
+CONNECTIONS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def keys_of(devices: int) -> Iterator[np.ndarray]:
@@ -50,24 +54,22 @@ def keys_of(devices: int) -> Iterator[np.ndarray]:
 
 
 def publish(depot: Depot, serial: int, devices: int) -> None:
-    """Every device is bound in odd serials, and legacy besides in even ones."""
+    """Every device is bound, and in even serials legacy besides: nobody is newly refused."""
     head = SnapshotHead("registry", "bench", SESSION, serial, int(time.time()))
     writer = SnapshotWriter(head)
-    if serial % 2:
-        writer.add_pairs(
-            "bindings", ((k, k % 10_000_000 + 989_120_000_000) for k in keys_of(devices))
-        )
-    else:
+    writer.add_pairs("bindings", ((k, k % 10_000_000 + 989_120_000_000) for k in keys_of(devices)))
+    if serial % 2 == 0:
         writer.add_list("legacy", keys_of(devices))
     depot.adopt(writer.write(depot.new_path()), head)
 
 
 @contextmanager
-def serving(folder: Path, workers: int) -> Iterator[tuple[str, str]]:
+def serving(folder: Path, workers: int, engine: str) -> Iterator[tuple[str, str]]:
     """A node; its address and its admin address."""
     config = folder / "eir.toml"
     config.write_text(
-        f'[node]\ndepot = "depot"\n[grpc]\nlisten = ["127.0.0.1:0"]\n[workers]\ncount = {workers}\n'
+        f'[node]\ndepot = "depot"\n[workers]\ncount = {workers}\n'
+        f'[grpc]\nengine = "{engine}"\nlisten = ["127.0.0.1:0"]\n'
     )
     program = "from eir.ops.cli import main; main()"
     node = subprocess.Popen(
@@ -103,6 +105,24 @@ def replaced(address: str, admin: str) -> float:
             return time.perf_counter() - begun
         except Unavailable:
             continue
+
+
+def busiest_share(address: str, admin: str, connections: int) -> float:
+    """How much of the load of so many fresh connections the busiest worker has; 1: all of it.
+
+    The system picks a worker for each connection by a hash of addresses and ports.
+    """
+    request = wire.CheckRequest(imei=f"{FIRST:014d}")
+    before = [worker.checks for worker in status_of(admin).workers]
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    for _ in range(connections):
+        with grpc.insecure_channel(address, options) as channel:
+            wire_grpc.EligibilityStub(channel).Check(request, timeout=30)
+    after = [worker.checks for worker in status_of(admin).workers]
+    answered = [now - then for now, then in zip(after, before, strict=True)]
+    if sum(answered) != connections:
+        raise SystemExit(f"wrong: {answered} answered of {connections}")
+    return max(answered) / connections
 
 
 async def latencies(address: str, rate: int, over: asyncio.Event) -> list[float]:
@@ -152,16 +172,22 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     for name, default in (("devices", 1_000_000), ("workers", 2), ("rounds", 5), ("rate", 500)):
         options.add_argument(f"--{name}", type=int, default=default)
+    options.add_argument("--trials", type=int, default=25)
+    options.add_argument("--engine", default="grpcio", choices=("grpcio", "native"))
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         depot = Depot(folder / "depot")
         publish(depot, 1, chosen.devices)
         size = depot.kept("registry")[0].size
-        with serving(folder, 1) as (address, admin):
+        with serving(folder, 1, chosen.engine) as (address, admin):
             again = [replaced(address, admin) for _ in range(chosen.rounds)]
             takeup = status_of(admin).workers[0].takeup_seconds
-        with serving(folder, chosen.workers) as (address, admin):
+        with serving(folder, chosen.workers, chosen.engine) as (address, admin):
+            shares = {
+                count: [busiest_share(address, admin, count) for _ in range(chosen.trials)]
+                for count in CONNECTIONS
+            }
             memory = status_of(admin).workers
             quiet = asyncio.run(during(address, chosen.rate, ["sleep", "5"]))
             publish(depot, 2, chosen.devices)
@@ -176,6 +202,14 @@ def main() -> None:
         "replaced_s": round(statistics.median(again), 3),
         "replaced_range_s": [round(min(again), 3), round(max(again), 3)],
         "takeup_s": round(takeup, 3),
+        "engine": chosen.engine,
+        **{
+            f"busiest_share_of_{count}": {
+                "median": round(statistics.median(found), 2),
+                "worst": round(max(found), 2),
+            }
+            for count, found in shares.items()
+        },
         "worker_pss_mb": [round(worker.pss_bytes / 1e6, 1) for worker in memory],
         "worker_rss_mb": [round(worker.rss_bytes / 1e6, 1) for worker in memory],
         "hand_over_s": [round(seconds, 3) for seconds in swap],

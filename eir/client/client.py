@@ -78,6 +78,9 @@ class Counts:
 class Client:
     """Asks one or more nodes, each ``host:port`` or ``unix:path``. Opened by ``async with``.
 
+    A node that is named several times is reached over as many connections, and so by more of its
+    workers.
+
     Belongs to the loop that it was opened on.
     """
 

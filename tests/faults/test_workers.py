@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import select
@@ -14,6 +15,7 @@ import urllib.request
 import grpc
 import pytest
 
+from eir.client import Client
 from eir.wire.v1 import eligibility_pb2 as wire
 from eir.wire.v1 import eligibility_pb2_grpc as wire_grpc
 
@@ -55,6 +57,21 @@ def test_a_hand_over_under_load_costs_no_answer(new_node, press, publish_serial)
     status = node.status()
     assert [w.serials["registry"] for w in status.workers] == [7, 7]
     assert status.checks["BLACKLISTED"] == 200 * sum(g.total() for g in load.good)
+
+
+@each_engine
+def test_a_client_that_names_a_node_often_is_answered_by_all_its_workers(new_node):
+    node = new_node()
+
+    async def ask() -> None:
+        async with Client([node.address] * 16) as client:
+            for _ in range(64):
+                assert (await client.check("350000000000000")).reason_name
+
+    asyncio.run(ask())
+    answered = [worker.checks for worker in node.status().workers]
+    assert min(answered) >= 4, "by chance once in 2^15"
+    assert sum(answered) == 64
 
 
 @pytest.mark.parametrize("engine", ["native"])
