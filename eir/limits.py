@@ -25,6 +25,7 @@ MAX_HOLDS: Final = 64
 MAX_HOLD_TACS: Final = 100_000
 MAX_PLMNS: Final = 1_024
 MAX_OVERRIDES: Final = 1_000_000
+MAX_ORDERS: Final = 100_000
 
 # Snapshot files
 SECTION_ALIGNMENT_BYTES: Final = 64

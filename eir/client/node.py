@@ -22,6 +22,7 @@ _NO_ANSWER = frozenset(
     }
 )
 ExplainReply = admin_pb2.ExplainReply
+Origin = admin_pb2.Origin
 
 
 class NodeClient:

@@ -1,8 +1,9 @@
 """What changed between two contents of one feed: items that went and items that came.
 
-An item is one key, one range, one pair, one grey entry, one override or hold. Items are compared
-whole, so a changed deadline is one that went and one that came. Applying is strict and all or
-nothing, and makes a new overlay, never a new base: O(delta + overlay). Knows no digest and no file.
+An item is one key, one range, one pair, one grey entry, one override, hold or order. Items are
+compared whole, so a changed deadline is one that went and one that came. Applying is strict and
+all or nothing, and makes a new overlay, never a new base: O(delta + overlay). Knows no digest and
+no file.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from eir.core.generation import (
     BLACK,
     BLACK_UNION,
     LIST,
+    ORDERS,
     OVERRIDES,
     Generation,
+    Orders,
     Overlay,
     Section,
     SectionSpec,
@@ -30,7 +33,14 @@ from eir.core.generation import (
     table_of,
 )
 from eir.core.jit import compiled
-from eir.core.orders import Hold, Override, check_holds, check_overrides
+from eir.core.orders import (
+    Hold,
+    Order,
+    Override,
+    check_holds,
+    check_orders,
+    check_overrides,
+)
 from eir.errors import Conflict, Refused
 
 U64 = NDArray[np.uint64]
@@ -39,12 +49,12 @@ U64 = NDArray[np.uint64]
 @dataclass(frozen=True, slots=True)
 class Items:
     """Items of one section, ascending: ``rows`` uint64[n, words], ``ranges`` uint64[m, 2], and
-    ``orders``: overrides or holds.
+    ``orders``: overrides, holds or orders.
     """
 
     rows: U64
     ranges: U64 = field(default_factory=lambda: np.empty((0, 2), np.uint64))
-    orders: tuple[Override | Hold, ...] = ()
+    orders: tuple[Override | Hold | Order, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.ranges) + len(self.orders)
@@ -79,6 +89,8 @@ def between(old: Generation, new: Generation) -> Delta:
     changes = {}
     for name in sorted((old.sections.keys() | new.sections.keys()) - {BLACK_UNION}):
         before, after = old.sections.get(name), new.sections.get(name)
+        if before is after:
+            continue
         change = _change(spec_of(name), before, after)
         if len(change.removed) or len(change.added):
             changes[name] = change
@@ -198,8 +210,8 @@ def _ranges_after(name: str, current: U64, change: Change) -> U64:
 
 
 def _orders_after(
-    name: str, current: tuple[Override | Hold, ...], change: Change
-) -> tuple[Override, ...] | tuple[Hold, ...]:
+    name: str, current: tuple[Override | Hold | Order, ...], change: Change
+) -> Orders:
     removed, added = set(change.removed.orders), set(change.added.orders)
     if not removed <= set(current) or added & set(current):
         raise Conflict(f"{name}: an order that is to go is not there, or one to come is")
@@ -209,6 +221,10 @@ def _orders_after(
             overrides = tuple(sorted(row for row in rows if isinstance(row, Override)))
             check_overrides(overrides)
             return overrides
+        if name == ORDERS:
+            orders = tuple(sorted(row for row in rows if isinstance(row, Order)))
+            check_orders(orders)
+            return orders
         holds = tuple(sorted(row for row in rows if isinstance(row, Hold)))
         check_holds(holds)
     except Refused as refused:
@@ -343,7 +359,7 @@ def _ranges(section: Section | None) -> U64:
     return section.ranges if section is not None else np.empty((0, 2), np.uint64)
 
 
-def _orders(section: Section | None) -> tuple[Override | Hold, ...]:
+def _orders(section: Section | None) -> tuple[Override | Hold | Order, ...]:
     return section.orders if section is not None else ()
 
 

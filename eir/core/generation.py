@@ -15,19 +15,21 @@ from eir import limits
 from eir.core import deadlines, imeiset, pairtable
 from eir.core.deadlines import DeadlineTable
 from eir.core.imeiset import ImeiSet
-from eir.core.orders import Hold, Override, reason_name
+from eir.core.orders import Hold, Order, Override, mode_order, reason_name
 from eir.core.pairtable import PairTable
 from eir.core.sieve import Sieve
 from eir.errors import Refused
 
 REGISTRY, OPERATOR = "registry", "operator"
 FEEDS = (REGISTRY, OPERATOR)
-LIST, PAIRS, DEADLINES, OVERRIDES, HOLDS = "list", "pairs", "deadlines", "overrides", "holds"
+LIST, PAIRS, DEADLINES = "list", "pairs", "deadlines"
+OVERRIDES, HOLDS, ORDERS = "overrides", "holds", "orders"
 BLACK = "black."
 BLACK_UNION = "black-union"
 
 Table = ImeiSet | PairTable | DeadlineTable
-Content = Table | tuple[Override, ...] | tuple[Hold, ...]
+Orders = tuple[Override, ...] | tuple[Hold, ...] | tuple[Order, ...]
+Content = Table | Orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ SECTIONS: Mapping[str, SectionSpec] = {
     "exempt.equipment": SectionSpec((OPERATOR,), LIST, "imei"),
     "overrides": SectionSpec((OPERATOR,), OVERRIDES, ""),
     "holds": SectionSpec((OPERATOR,), HOLDS, ""),
+    "orders": SectionSpec((OPERATOR,), ORDERS, ""),
     BLACK_UNION: SectionSpec(FEEDS, LIST, "imei"),
 }
 
@@ -184,8 +187,8 @@ class Section:
         return table.ranges if isinstance(table, ImeiSet) else np.empty((0, 2), np.uint64)
 
     @property
-    def orders(self) -> tuple[Override | Hold, ...]:
-        """Overrides or holds; none of any other kind."""
+    def orders(self) -> tuple[Override | Hold | Order, ...]:
+        """Overrides, holds or orders; none of any other kind."""
         return self.content if isinstance(self.content, tuple) else ()
 
     def rows(self) -> Iterator[NDArray[np.uint64]]:
@@ -250,6 +253,15 @@ class Generation:
     digest: str
     sections: Mapping[str, Section] = field(repr=False)
     sieve: Sieve | None = field(default=None, repr=False, compare=False)
+
+    def orders(self, name: str) -> tuple[Override | Hold | Order, ...]:
+        """The rows of `overrides`, `holds` or `orders`; none where there is no such section."""
+        return self.sections[name].orders if name in self.sections else ()
+
+    @property
+    def mode(self) -> Order | None:
+        """The order of the mode, if one stands."""
+        return mode_order(self.orders("orders"))
 
     def black(self) -> dict[str, Section]:
         """Its black lists by reason name."""

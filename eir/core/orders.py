@@ -1,7 +1,8 @@
-"""What an operator orders by hand: overrides of a device or number, and holds on refusals.
+"""What an operator orders by hand: overrides of a device or number, holds on refusals, the mode,
+and items of lists.
 
-Few (at most a million and 64), so they are kept as values with who, when and why, and laid out as
-arrays only for the kernel.
+Few (at most a million, 64, and a hundred thousand), so they are kept as values with who, when and
+why, and laid out as arrays only for the kernel.
 """
 
 from __future__ import annotations
@@ -14,10 +15,16 @@ from eir import limits
 from eir.errors import Refused
 
 _REASON = re.compile(r"[a-z0-9-]{1,32}\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 HOLDABLE_REASONS = (
     "grace", "grace-expired", "bound-to-other", "not-activated", "not-registered",
 )  # fmt: skip
 """Rows 12–16: what a hold can cover."""
+MODES = ("mode.enforce", "mode.shadow")
+LISTS_BY_HAND = (
+    "exempt.equipment", "exempt.subscriber.all", "exempt.subscriber.registration", "released",
+)  # fmt: skip
+"""What an Order can be of: the mode, and lists of which single items are put in by hand."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,6 +56,22 @@ class Hold:
     tacs: tuple[int, ...] = ()
     reason: str = ""
     msisdn_prefix: str = ""
+    who: str = ""
+    at: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Order:
+    """Who gave any other order, when and why.
+
+    ``what``: one of MODES (``low`` and ``high`` are 0; at most one of them stands), or one of
+    LISTS_BY_HAND: the key ``low``, or the range ``low`` to ``high``, is in that list by hand.
+    """
+
+    what: str
+    low: int = 0
+    high: int = 0
     who: str = ""
     at: int = 0
     why: str = ""
@@ -115,6 +138,31 @@ def check_holds(rows: Sequence[Hold]) -> None:
         check_hold(row)
 
 
+def check_orders(rows: Sequence[Order]) -> None:
+    """Raises Refused ``order-invalid`` or ``too-many-orders``."""
+    if len(rows) > limits.MAX_ORDERS:
+        raise Refused("too-many-orders", f"{len(rows)} orders; at most {limits.MAX_ORDERS}")
+    for row in rows:
+        good = (
+            _typed((row.low, row.high, row.at), int)
+            and (row.low == row.high == 0 if row.what in MODES else 0 < row.low <= row.high)
+            and row.what in (*MODES, *LISTS_BY_HAND)
+            and row.high < 1 << 54
+            and 0 <= row.at < 1 << 32
+            and _texts_fit(row.who, row.why)
+        )
+        if not good:
+            raise Refused("order-invalid", f"{row}: a mode, or an item of a list, and who said so")
+    named = [(row.what, row.low, row.high) for row in rows]
+    if len(set(named)) < len(named) or sum(row.what in MODES for row in rows) > 1:
+        raise Refused("order-invalid", "one item twice, or two modes")
+
+
+def mode_order(rows: Sequence[Override | Hold | Order]) -> Order | None:
+    """The order of the mode among these, if one stands."""
+    return next((row for row in rows if isinstance(row, Order) and row.what in MODES), None)
+
+
 def reason_name(text: str) -> str:
     """The text, where it is a black list's reason; raises Refused ``reason-name`` else."""
     if not _REASON.match(text):
@@ -128,4 +176,10 @@ def _typed(values: tuple[object, ...], kind: type) -> bool:
 
 
 def _texts_fit(*texts: str) -> bool:
-    return _typed(texts, str) and all(len(text) <= limits.MAX_TEXT_FIELD_CHARS for text in texts)
+    """One line each, trimmed, so that they stand in a CSV as they are."""
+    return _typed(texts, str) and all(
+        len(text) <= limits.MAX_TEXT_FIELD_CHARS
+        and text == text.strip()
+        and not _CONTROL.search(text)
+        for text in texts
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -79,13 +79,17 @@ class Facts:
 class Tables:
     """(registry generation, operator generation, policy), swapped as one. Immutable.
 
+    ``policy`` is the one in force: as ``chosen``, but where the operator's feed orders a mode, that
+    holds.
+
     ``reasons`` uint16[CODES]: the reason id of each verdict code; ``reason_names``: by id;
     ``black_order``: the reasons' names, the highest first, whose places are the bits of a mask.
     """
 
     def __init__(self, registry: Generation, operator: Generation | None, chosen: Policy) -> None:
         """Raises Refused ``too-many-reasons`` where the black lists' reasons do not fit."""
-        self.registry, self.operator, self.policy = registry, operator, chosen
+        self.registry, self.operator = registry, operator
+        self.chosen, self.policy = chosen, _in_force(chosen, operator)
         self._kept: list[NDArray[np.generic]] = []
         self._views: list[View] = []
         names = {name for feed in self._generations() for name in feed.black()}
@@ -304,6 +308,13 @@ class Tables:
 def _override_words(row: Override) -> tuple[int, int, int, int]:
     facts = policy.OVERRIDE_ALLOW if row.allow else policy.OVERRIDE_DENY
     return row.imei, row.msisdn, row.until, facts | (policy.OVERRIDE_FORCED if row.forced else 0)
+
+
+def _in_force(chosen: Policy, operator: Generation | None) -> Policy:
+    ordered = operator.mode if operator else None
+    if ordered is None:
+        return chosen
+    return replace(chosen, mode=ordered.what.removeprefix("mode."))
 
 
 def _orders(section: Section, kind: type[Order]) -> list[Order]:

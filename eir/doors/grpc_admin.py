@@ -73,6 +73,17 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StandingOrder:
+    """One order by hand that is in force; fields as in admin.proto."""
+
+    what: str
+    until: int
+    who: str
+    at: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeHappening:
     """What befell the node, or what a person did; fields as in admin.proto."""
 
@@ -110,6 +121,7 @@ class NodeStatus:
     checks: Mapping[str, int] = field(default_factory=dict)
     alarms: Sequence[str] = ()
     workers: Sequence[WorkerStatus] = ()
+    orders: Sequence[StandingOrder] = ()
     happenings: Sequence[NodeHappening] = ()
     overlays: Sequence[NodeOverlay] = ()
 
@@ -258,6 +270,7 @@ def _status_reply(status: NodeStatus) -> wire.StatusReply:
         reasons=status.reasons,
         checks=status.checks,
         alarms=status.alarms,
+        orders=[wire.StandingOrder(**asdict(order)) for order in status.orders],
         workers=[
             wire.WorkerStatus(
                 slot=worker.slot,

@@ -37,7 +37,7 @@ from eir.core.generation import (
     Section,
     spec_of,
 )
-from eir.core.orders import Hold, Override, check_holds, check_overrides
+from eir.core.orders import Hold, Order, Override, check_holds, check_orders, check_overrides
 from eir.errors import Corrupt, EirError, Refused
 from eir.feed import black_union, sections
 from eir.feed.digest import Digest, of_section
@@ -109,6 +109,12 @@ class SnapshotWriter:
         kept = tuple(sorted(set(rows)))
         check_holds(kept)
         return self.add(Section("holds", kept))
+
+    def add_orders(self, rows: Iterable[Order]) -> int:
+        """Orders of any other kind. Raises Refused as ``check_orders``."""
+        kept = tuple(sorted(rows))
+        check_orders(kept)
+        return self.add(Section("orders", kept))
 
     def add(self, section: Section) -> int:
         """A section as it stands, overlay and all. Raises Refused where it does not belong here."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from eir.core.delta import Delta, Items
 from eir.core.generation import Section, check_ranges, check_rows
 from eir.core.jit import compiled
-from eir.core.orders import Hold, Override
+from eir.core.orders import Hold, Order, Override
 
 U64 = NDArray[np.uint64]
 _WORD = (1 << 64) - 1
@@ -85,14 +85,16 @@ def _of_items(name: str, items: Items) -> Digest:
     return total + of_rows(name, items.rows) + of_rows(name, items.ranges, form="range")
 
 
-def of_order(section: str, row: Override | Hold) -> Digest:
-    """Of one override or hold: its words are the first 128 bits of its encoding's SHA-256."""
+def of_order(section: str, row: Override | Hold | Order) -> Digest:
+    """Of one override, hold or order: its words are the first 128 bits of its SHA-256, encoded."""
     words = np.frombuffer(hashlib.sha256(encode_order(row)).digest()[:16], np.uint64)
     return of_rows(section, words.reshape(1, 2))
 
 
-def encode_order(row: Override | Hold) -> bytes:
-    """One override or hold as a msgpack array of its fields in their order."""
+def encode_order(row: Override | Hold | Order) -> bytes:
+    """One override, hold or order as a msgpack array of its fields in their order."""
+    if isinstance(row, Order):
+        return bytes(msgpack.packb((row.what, row.low, row.high, row.who, row.at, row.why)))
     if isinstance(row, Override):
         fields = (row.imei, row.msisdn, row.allow, row.until, row.forced, row.who, row.at, row.why)
         return bytes(msgpack.packb(fields))

@@ -13,14 +13,21 @@ from eir.core import deadlines, generation, imeiset, pairtable
 from eir.core.deadlines import DeadlineTable
 from eir.core.generation import Content, Section, spec_of
 from eir.core.imeiset import ImeiSet
-from eir.core.orders import Hold, Override, check_holds, check_overrides
+from eir.core.orders import (
+    Hold,
+    Order,
+    Override,
+    check_holds,
+    check_orders,
+    check_overrides,
+)
 from eir.core.pairtable import PairTable
 from eir.core.rankindex import RankIndex
 from eir.errors import Corrupt, Refused
 from eir.feed.digest import encode_order
 
 Bytes = NDArray[np.uint8]
-Row = TypeVar("Row", Override, Hold)
+Row = TypeVar("Row", Override, Hold, Order)
 
 
 def parts_of(content: Content) -> dict[str, Bytes]:
@@ -118,6 +125,10 @@ def _open_holds(parts: Mapping[str, Bytes], base: int, items: int) -> Content:
     return _rows_of(parts["rows"].tobytes(), _hold, check_holds)
 
 
+def _open_orders(parts: Mapping[str, Bytes], base: int, items: int) -> Content:
+    return _rows_of(parts["rows"].tobytes(), _order, check_orders)
+
+
 def _override(fields: list[object]) -> Override:
     return Override(*fields)  # type: ignore[arg-type]
 
@@ -125,6 +136,10 @@ def _override(fields: list[object]) -> Override:
 def _hold(fields: list[object]) -> Hold:
     until, tacs, *others = fields
     return Hold(until, tuple(tacs), *others)  # type: ignore[arg-type]
+
+
+def _order(fields: list[object]) -> Order:
+    return Order(*fields)  # type: ignore[arg-type]
 
 
 def _rows_of(
@@ -136,9 +151,9 @@ def _rows_of(
         rows = tuple(make(fields) for fields in reader)
         check(rows)
     except (Refused, TypeError, ValueError, msgpack.UnpackException) as error:
-        raise Corrupt("rows", f"an override or hold is malformed: {error}") from error
+        raise Corrupt("rows", f"an order is malformed: {error}") from error
     if b"".join(encode_order(row) for row in rows) != packed or list(rows) != sorted(set(rows)):
-        raise Corrupt("rows", "overrides or holds are not in canonical form")
+        raise Corrupt("rows", "orders are not in canonical form")
     return rows
 
 
@@ -148,4 +163,5 @@ _OPENERS: Mapping[str, Callable[[Mapping[str, Bytes], int, int], Content]] = {
     generation.DEADLINES: _open_deadlines,
     generation.OVERRIDES: _open_overrides,
     generation.HOLDS: _open_holds,
+    generation.ORDERS: _open_orders,
 }

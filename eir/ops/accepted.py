@@ -40,7 +40,7 @@ class Rebuilt:
 def write_down(depot: Depot, serving: Serving, at: int) -> None:
     """Note that this serves from now on, unless it does already. Raises OSError."""
     tables = serving.tables
-    raw = policy_bytes(tables.policy)
+    raw = policy_bytes(tables.chosen)
     served = Served(
         at=at,
         feeds={each.feed: _feed(each) for each in (tables.registry, tables.operator) if each},

@@ -19,10 +19,12 @@ import eir
 from eir.errors import EirError, Refused, Unavailable
 from eir.ops import (
     cli_ask,
+    cli_exempt,
     cli_feed,
     cli_impact,
     cli_keys,
     cli_load,
+    cli_order,
     cli_s13,
     cli_sightings,
     cli_snapshot,
@@ -67,6 +69,10 @@ app.add_typer(cli_s13.app, name="s13", no_args_is_help=True)
 app.add_typer(cli_feed.app, name="feed", no_args_is_help=True)
 app.add_typer(cli_keys.app, name="keys", no_args_is_help=True)
 app.add_typer(cli_sync.app, name="sync", no_args_is_help=True)
+app.add_typer(cli_order.override_app, name="override", no_args_is_help=True)
+app.add_typer(cli_order.hold_app, name="hold", no_args_is_help=True)
+app.add_typer(cli_exempt.exempt_app, name="exempt", no_args_is_help=True)
+app.add_typer(cli_exempt.released_app, name="released", no_args_is_help=True)
 app.add_typer(cli_sightings.app, name="sightings", no_args_is_help=True)
 app.add_typer(cli_watch.breaker_app, name="breaker", no_args_is_help=True)
 app.add_typer(cli_watch.clock_app, name="clock", no_args_is_help=True)
@@ -77,6 +83,7 @@ app.command("check")(cli_ask.check)
 app.command("explain")(cli_ask.explain)
 app.command("status")(cli_ask.status)
 app.command("reload")(cli_ask.reload)
+app.command("mode")(cli_order.mode)
 app.command("impact")(cli_impact.impact_of)
 app.command("diff")(cli_sync.diff)
 app.command("rollback")(cli_sync.rollback)

@@ -284,6 +284,10 @@ def _print_status(reply: admin_pb2.StatusReply) -> None:
         if overlay.compacting or overlay.last:
             facts.add_row("  compaction", "runs" if overlay.compacting else overlay.last)
     console.out.print(facts)
+    for order in reply.orders:
+        until = f" until {utc(order.until)}" if order.until else ""
+        by = f"by {order.who or 'a list file'} at {utc(order.at)}: {order.why}"
+        console.out.print(f"ordered: {order.what}{until}, {by}", markup=False)
     console.out.print(_workers_table(reply.workers))
     for each in reply.happenings:
         words = (utc(each.at), each.what, each.who, each.why, each.detail)

@@ -13,7 +13,7 @@ import typer
 from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
-from eir.core.generation import BLACK_UNION, Generation
+from eir.core.generation import BLACK_UNION, OPERATOR, Generation
 from eir.errors import Refused
 from eir.feed.address import Address
 from eir.feed.codec import open_snapshot
@@ -30,6 +30,7 @@ from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.desk import Desk, is_desk, read_desk, write_desk
 from eir.ops.feed_reading import FeedReader, changes_of, reading
+from eir.ops.ordering import bulk
 
 app = typer.Typer(
     help="""Publish lists as a signed feed; verify one, read its log.
@@ -61,6 +62,15 @@ ClientCertificateOption = Annotated[
     Path | None, typer.Option(help="PEM of our certificate, for mTLS.")
 ]
 ClientKeyOption = Annotated[Path | None, typer.Option(help="PEM of its key.")]
+SnapshotEveryOption = Annotated[
+    int, typer.Option(help="Deltas after which a snapshot is due.", min=1, max=1_000)
+]
+AllowMissingOption = Annotated[
+    bool, typer.Option("--allow-missing", help="Empty the lists that the manifest lacks.")
+]
+NewSessionOption = Annotated[
+    bool, typer.Option("--new-session", help="Begin anew: every node takes the snapshot.")
+]
 PlaintextOption = Annotated[
     bool, typer.Option("--accept-plaintext", help="Allow http to another machine.")
 ]
@@ -142,15 +152,9 @@ def publish(
         Path | None,
         typer.Option("--from", help="The manifest of all lists; none: sign the head anew."),
     ] = None,
-    snapshot_every: Annotated[
-        int, typer.Option(help="Deltas after which a snapshot is due.", min=1, max=1_000)
-    ] = 100,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Empty the lists that the manifest lacks.")
-    ] = False,
-    new_session: Annotated[
-        bool, typer.Option("--new-session", help="Begin anew: every node takes the snapshot.")
-    ] = False,
+    snapshot_every: SnapshotEveryOption = 100,
+    allow_missing: AllowMissingOption = False,
+    new_session: NewSessionOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -158,6 +162,9 @@ def publish(
 
     Nothing changed: the head is signed anew. Run it from a timer: a head that grows old makes
     every node stale. Exit code 1: another publisher was first; run it again.
+
+    Of an operator's feed the manifest owns the lists that it names: others stay as they are, and
+    what was ordered by hand stays in all.
     """
     held = read_desk(desk)
     how = {"new_session": new_session, "allow_missing": allow_missing}
@@ -172,6 +179,9 @@ def publish(
             with held.loading() as folder:
                 content = content_of_lists(manifest, folder, load_config(config), bar, task)
                 bar.update(task, description="comparing and writing", note="", total=None)
+                if content.feed == OPERATOR:
+                    content = bulk(edition.content, content, allow_missing=allow_missing)
+                    how["allow_missing"] = True
                 done = publisher.publish(content, edition, now=int(time.time()), **how)
         bar.update(task, description="removing what left the head long ago")
         gone = publisher.sweep(done.head, now=int(time.time()))

@@ -19,7 +19,7 @@ from rich.progress import Progress, TaskID
 
 from eir.core.delta import Delta, between
 from eir.core.generation import OPERATOR, REGISTRY, Generation
-from eir.core.orders import Hold
+from eir.core.orders import Hold, Order
 from eir.core.policy import SHADOW, Policy
 from eir.core.tables import Tables
 from eir.errors import Refused, Unavailable
@@ -31,6 +31,7 @@ from eir.ops.cli_load import built_aside
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.keeping import depot_of
+from eir.ops.ordering import bulk
 from eir.serve.forecast import Day, forecast
 from eir.serve.guard import Impact, impact, questions
 from eir.store.depot import Depot
@@ -121,7 +122,7 @@ def impact_of(
         told = _document(change) if change else None
         console.print_json({"change": told, "days": [_day(each) for each in ahead]})
         return
-    _print(change, ahead, shadow=after.policy.mode == SHADOW)
+    _print(change, ahead, shadow=tables.policy.mode == SHADOW)
 
 
 def _impact(before: _World, after: _World, now: int) -> Impact:
@@ -176,17 +177,30 @@ def _changed(
             built_aside(settings, asked.manifest, scratch, *shown, reports=scratch.parent)
         for path in filter(None, (asked.snapshot, scratch)):
             found = open_snapshot(path)
-            feeds[found.feed] = found
+            merges = path is scratch and found.feed == OPERATOR
+            feeds[found.feed] = bulk(feeds.get(OPERATOR), found) if merges else found
             if found.feed == REGISTRY:
                 reach = max(reach, found.made_at + settings.grace.grace_lag)
         if asked.mode:
             policy = replace(policy, mode=asked.mode)
+            if OPERATOR in feeds:
+                feeds[OPERATOR] = _without_mode(feeds[OPERATOR])
         if asked.ended:
             feeds[OPERATOR] = _without_holds(feeds.get(OPERATOR), asked.ended)
         yield _World(feeds, policy, reach)
     finally:
         if scratch is not None:
             shutil.rmtree(scratch.parent, ignore_errors=True)
+
+
+def _without_mode(operator: Generation) -> Generation:
+    """The content without the order that stands above the mode of the policy."""
+    if operator.mode is None:
+        return operator
+    section = operator.sections["orders"]
+    kept = tuple(row for row in section.orders if isinstance(row, Order) and row != operator.mode)
+    left = replace(section, content=kept, items=len(kept))
+    return replace(operator, sections={**operator.sections, "orders": left})
 
 
 def _without_holds(operator: Generation | None, ended: tuple[int, ...]) -> Generation:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,9 @@ from rich.progress import TaskID
 from eir.client.node import NodeClient
 from eir.core.generation import REGISTRY
 from eir.errors import Refused, Unavailable
-from eir.ops import console
+from eir.feed.codec import open_snapshot
+from eir.ops import console, ordering
+from eir.ops.cli_order import fate_text
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.keeping import FeedKeeping, depot_of
@@ -44,7 +47,7 @@ def load(
         bool,
         typer.Option(
             "--detach-feed",
-            help="Load registry lists although a feed is followed, and follow no more.",
+            help="Load lists although their feed is followed, and follow it no more.",
         ),
     ] = False,
     config: ConfigOption = None,
@@ -62,7 +65,9 @@ def load(
       eir load lists/operator.toml --json
     """
     settings = load_config(config)
-    _mind_the_feed(settings, manifest, detach=detach_feed)
+    if _mind_the_feed(settings, manifest, detach=detach_feed):
+        _publish(settings, manifest, reports, as_json=as_json)
+        return
     with console.progress_bar("loading", hidden=as_json) as (bar, task):
         outcome = load_into_depot(settings, manifest, bar, task, reports=reports)
     _hand_over(settings, outcome, as_json=as_json)
@@ -123,19 +128,49 @@ def _hand_over(settings: Config, outcome: LoadOutcome, *, as_json: bool) -> None
         console.out.print("the running node serves it now" if taken_up else absent)
 
 
-def _mind_the_feed(settings: Config, manifest: Path, *, detach: bool) -> None:
-    """Raises Refused ``feed-followed`` where a feed would take the lists away again."""
+def _mind_the_feed(settings: Config, manifest: Path, *, detach: bool) -> bool:
+    """Whether the lists go into the depot's own operator feed, and not into the depot alone.
+
+    Raises Refused ``feed-followed`` where a feed of somebody else would take them away again.
+    """
     from eir.store.importers.manifest import read_manifest
 
-    if settings.feed is None or read_manifest(manifest).feed != REGISTRY:
-        return
+    feed = read_manifest(manifest).feed
+    follow = settings.feed if feed == REGISTRY else settings.operator_feed
+    if follow is None:
+        return False
+    if follow.desk is not None and not detach:
+        return True
     if not detach:
         raise Refused(
             "feed-followed",
-            "this node follows a registry's feed, which has these lists: --detach-feed leaves it",
+            f"this node follows the feed that has the {feed}'s lists: --detach-feed leaves it",
             where=str(manifest),
         )
-    FeedKeeping(depot_of(settings.node), REGISTRY, settings.feed.keep).detach()
+    FeedKeeping(depot_of(settings.node), feed, follow.keep).detach()
+    return False
+
+
+def _publish(settings: Config, manifest: Path, reports: Path | None, *, as_json: bool) -> None:
+    """Load into the depot's own operator feed, as one change; what is there by hand stays."""
+    desk = ordering.desk_of(settings)
+    with (
+        console.progress_bar("loading", hidden=as_json) as (bar, task),
+        _built(settings, manifest, bar, task, reports) as outcome,
+    ):
+        loaded = open_snapshot(outcome.facts.path)
+        bar.update(task, description="comparing and publishing", note="", total=None)
+        what = f"load {manifest}"
+        given = ordering.publish(settings, desk, lambda old: ordering.bulk(old, loaded), what)
+    if as_json:
+        of_feed = {"session": given.session, "serial": given.serial, "digest": given.digest}
+        told = {"fate": given.fate, "detail": given.detail}
+        console.print_json({**_summary(outcome, given.fate == "serves"), **of_feed, **told})
+    else:
+        _print_outcome(outcome)
+        console.out.print(fate_text(given), markup=False)
+    if given.fate in ("held", "unknown"):
+        raise typer.Exit(console.EXIT_INCOMPLETE)
 
 
 def rate_line(outcome: LoadOutcome) -> str:
@@ -153,14 +188,21 @@ def load_into_depot(
     settings: Config, manifest: Path, bar: Bar, task: TaskID, *, reports: Path | None = None
 ) -> LoadOutcome:
     """Build the snapshot aside and make it the depot's newest. Raises Refused, changing nothing."""
-    depot = depot_of(settings.node)
-    path = depot.new_path()
+    with _built(settings, manifest, bar, task, reports) as outcome:
+        depot_of(settings.node).adopt(outcome.facts, outcome.head)
+    return outcome
+
+
+@contextmanager
+def _built(
+    settings: Config, manifest: Path, bar: Bar, task: TaskID, reports: Path | None
+) -> Iterator[LoadOutcome]:
+    """The snapshot of the lists, in a folder that is gone at the end."""
+    path = depot_of(settings.node).new_path()
     try:
-        outcome = built_aside(settings, manifest, path, bar, task, reports=reports)
-        depot.adopt(outcome.facts, outcome.head)
+        yield built_aside(settings, manifest, path, bar, task, reports=reports)
     finally:
         shutil.rmtree(path.parent, ignore_errors=True)
-    return outcome
 
 
 def built_aside(

@@ -29,6 +29,7 @@ from eir.ops.chronicle import utc
 from eir.ops.config import load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.outbox_config import FOLDER
+from eir.store.depot import Depot
 from eir.store.sighting_spool import node_key, standing_of
 
 app = typer.Typer(
@@ -72,10 +73,10 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     Exit code 2 if signed files wait.
     """
     settings = load_config(config)
-    folder = settings.node.depot / FOLDER
     if settings.sightings is None:
         raise Refused("sightings-none", "nothing is noted: set [sightings] outbox")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = Depot(settings.node.depot).folder / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
     key, standing = node_key(folder).public, standing_of(folder)
     told = {
         "node": key.id.hex(),

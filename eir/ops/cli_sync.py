@@ -23,9 +23,9 @@ from eir.ops.cli_ask import utc
 from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.follow import Follow
-from eir.ops.following import STATUS, follow_once, reached_in
+from eir.ops.following import STATUS, follow_once
 from eir.ops.keeping import FeedKeeping, depot_of
-from eir.ops.weighing import Beside, judge_by
+from eir.ops.weighing import beside_in, judge_by
 from eir.store.depot import Depot
 from eir.sync.outcome import SyncOutcome
 
@@ -216,9 +216,7 @@ def _run_here(
     forced: bool,
     allow_downgrade: bool,
 ) -> SyncOutcome:
-    kept = {feed: reached for feed in FEEDS if (reached := reached_in(depot, feed)) is not None}
-    heard = kept[REGISTRY].made_at if REGISTRY in kept else 0
-    beside = Beside(settings.guard, settings.policy, kept, heard, settings.grace.grace_lag)
+    beside = beside_in(depot, settings.guard, settings.policy, settings.grace.grace_lag)
     with console.progress_bar("asking the feed", hidden=as_json) as (bar, task):
         return follow_once(
             follow,

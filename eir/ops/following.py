@@ -25,10 +25,10 @@ from dataclasses import asdict
 from typing import Final
 
 from eir.core.generation import REGISTRY, Generation
-from eir.errors import Corrupt, EirError, Refused, Unavailable
+from eir.errors import Corrupt, EirError, Refused
 from eir.ops.chronicle import happenings, utc
 from eir.ops.follow import Follow
-from eir.ops.keeping import FeedKeeping
+from eir.ops.keeping import FeedKeeping, reached_in
 from eir.ops.own_feed import has_word, roots_of
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.weighing import Judge
@@ -237,11 +237,13 @@ class Following:
 
     def _note(self, outcome: SyncOutcome) -> None:
         self._failures = 0 if outcome.good or outcome.kind == "held" else self._failures + 1
+        said = self.outcomes[-1][1] if self.outcomes else None
+        again = said is not None and (said.kind, said.detail) == (outcome.kind, outcome.detail)
         self.outcomes.append((int(self._clock()), outcome))
         self._runs[outcome.kind, outcome.reason] += 1
         self._fetched_bytes += outcome.fetched_bytes
         level = logging.ERROR if outcome.alarm else logging.INFO
-        quiet = outcome.kind == "up-to-date"
+        quiet = outcome.kind == "up-to-date" or (outcome.kind == "held" and again)
         text = self._named(f"sync: {outcome.line()}")
         _log.log(logging.DEBUG if quiet else level, "%s", text)
 
@@ -298,7 +300,7 @@ def follow_once(
     depot: Depot,
     *,
     judge: Judge,
-    advance: Advance,
+    advance: Advance = lambda name, done, size: None,
     forced: bool = False,
     allow_downgrade: bool = False,
 ) -> SyncOutcome:
@@ -309,14 +311,3 @@ def follow_once(
     held = reached_in(depot, follow.feed)
     outcome, _ = run(gate, held, forced=forced, allow_downgrade=allow_downgrade)
     return outcome
-
-
-def reached_in(depot: Depot, feed: str) -> Generation | None:
-    """The newest good generation of a feed in a depot; None where a snapshot has to come first."""
-    try:
-        return depot.open_newest(feed).generation
-    except Unavailable:
-        return None
-    except Corrupt as error:
-        _log.error("%s: the feed will bring it again", error)
-        return None

@@ -11,6 +11,7 @@ import re
 import uuid
 from typing import Final
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from eir import limits
 from eir.errors import Refused
@@ -141,3 +142,11 @@ def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
 def _expect(good: bool, form: str, value: str) -> None:
     if not good:
         raise Refused("config-range", f"expected {form}, got {value!r}")
+
+
+def timezone(value: str) -> str:
+    """The IANA name of a time zone that this machine knows."""
+    try:
+        return ZoneInfo(value).key
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise Refused("config-range", f"expected a zone such as UTC, got {value!r}") from error

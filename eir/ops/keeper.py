@@ -51,6 +51,7 @@ from eir.ops.node_words import (
     served_status,
 )
 from eir.ops.nursery import prove_kernel
+from eir.ops.order_words import standing_orders
 from eir.ops.outbox import Outbox, OutboxFigures, opened_outbox
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import waiting, weigh
@@ -164,13 +165,13 @@ class Keeper:
 
     def status(self) -> NodeStatus:
         """What serves and how."""
-        serving = self._serving()
+        serving, now = self._serving(), int(self._clock())
         generations = generations_of(serving) if serving else ()
         names = serving.tables.reason_names if serving else {}
         return NodeStatus(
             version=eir.__version__,
             started_at=self._started_at,
-            now=int(self._clock()),
+            now=now,
             ready=serving is not None,
             stale=serving.stale if serving else False,
             mode=(serving.tables.policy if serving else self._config.policy).mode,
@@ -179,6 +180,7 @@ class Keeper:
             checks=self._crew.tally().by_status(),
             alarms=self._alarms(serving),
             workers=self._crew.workers(),
+            orders=standing_orders(serving.tables.operator if serving else None, now),
             happenings=happenings_of(self._depot.folder),
             overlays=overlays_of(self._compaction.states),
         )
@@ -321,7 +323,7 @@ class Keeper:
         serving, config = self._serving(), self._config
         return Beside(
             config.guard,
-            serving.tables.policy if serving else config.policy,
+            serving.tables.chosen if serving else config.policy,
             {feed: opened.generation for feed, opened in self._taken.items()},
             data_time=serving.data_time if serving else 0,
             grace_lag=config.grace.grace_lag,
@@ -350,7 +352,7 @@ class Keeper:
         return ServeOrder(
             number,
             tuple(handed(opened) for opened in self._taken.values()),
-            serving.tables.policy,
+            serving.tables.chosen,
             data_time=serving.data_time,
             grace_lag=serving.grace_lag,
             stale=serving.stale,

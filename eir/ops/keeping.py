@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from eir.errors import Corrupt
+from eir.core.generation import Generation
+from eir.errors import Corrupt, Unavailable
 from eir.feed.codec import SnapshotFacts, SnapshotHead
 from eir.feed.head import FeedFile, Serial
 from eir.ops.sections import NodeSection
@@ -24,6 +26,8 @@ from eir.store.depot import Depot
 from eir.store.kept import Kept, NewFile
 from eir.sync.client import Candidate, Change, Memory
 from eir.sync.plan import Mark
+
+_log = logging.getLogger(__name__)
 
 MEMORY, ACCEPTED, PIN, DETACHED = "memory", "accepted", "pin", "detached"
 
@@ -156,6 +160,17 @@ def _words(change: Change) -> bytes:
 def pinned_serial(depot: Depot, feed: str) -> int | None:
     """The serial of a feed that is to serve until released; None: the newest."""
     return FeedKeeping(depot, feed, 1).pinned()
+
+
+def reached_in(depot: Depot, feed: str) -> Generation | None:
+    """The newest good generation of a feed in a depot; None where a snapshot has to come first."""
+    try:
+        return depot.open_newest(feed).generation
+    except Unavailable:
+        return None
+    except Corrupt as error:
+        _log.error("%s: the feed will bring it again", error)
+        return None
 
 
 def depot_of(section: NodeSection) -> Depot:

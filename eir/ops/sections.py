@@ -59,6 +59,12 @@ class NodeSection:
         ".eir",
         "Folder that survives a restart: snapshots and state. Made with mode 0700 if it is absent.",
     )
+    timezone: str = setting.text(
+        "Asia/Tehran",
+        "The time zone of dates that people type: a date is the end of that day there.",
+        form="name of a zone",
+        check=forms.timezone,
+    )
     keep_days: int = setting.whole(
         30,
         "How far back, in the feed's own time, serials can be built again: `eir explain --as-of`,"

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from eir.core.delta import between
-from eir.core.generation import OPERATOR, REGISTRY, Generation
+from eir.core.generation import FEEDS, OPERATOR, REGISTRY, Generation
 from eir.core.policy import Policy
 from eir.core.tables import Tables
+from eir.ops.keeping import reached_in
 from eir.serve.guard import GuardLimits, objection
+from eir.store.depot import Depot
 from eir.sync.client import Candidate
 
 Judge = Callable[[Generation | None, Candidate], str]
@@ -20,6 +22,8 @@ Judge = Callable[[Generation | None, Candidate], str]
 class Beside:
     """What serves while a change is weighed: each feed's data by its name, the policy, and up to
     when the registry was heard (Unix s), beyond which grace time goes on for ``grace_lag`` s.
+
+    ``idle``: nothing ever served, so a feed's first word takes nothing from anybody.
     """
 
     limits: GuardLimits
@@ -27,12 +31,20 @@ class Beside:
     generations: Mapping[str, Generation]
     data_time: int
     grace_lag: int
+    idle: bool = False
 
     def tables(self, feed: str, generation: Generation | None) -> Tables | None:
         """What would serve with this in the feed's place; None without registry data."""
         both = {**self.generations, feed: generation}
         registry = both.get(REGISTRY)
         return Tables(registry, both.get(OPERATOR), self.policy) if registry else None
+
+
+def beside_in(depot: Depot, limits: GuardLimits, policy: Policy, grace_lag: int) -> Beside:
+    """What a change is weighed against while no node runs: what the depot has."""
+    kept = {feed: reached for feed in FEEDS if (reached := reached_in(depot, feed)) is not None}
+    heard = kept[REGISTRY].made_at if REGISTRY in kept else 0
+    return Beside(limits, policy, kept, heard, grace_lag, idle=depot.served.last() is None)
 
 
 def judge_by(beside: Callable[[], Beside], clock: Callable[[], float] = time.time) -> Judge:
@@ -43,6 +55,8 @@ def judge_by(beside: Callable[[], Beside], clock: Callable[[], float] = time.tim
         before, after = (said.tables(new.feed, each) for each in (old, new))
         if after is None:
             return ""
+        if old is None and said.idle:
+            before = None
         steps = candidate.steps
         if candidate.base:
             steps = (between(old or replace(new, sections={}), new),) if before else ()

@@ -15,7 +15,7 @@ from eir.core.deadlines import DeadlineTable
 from eir.core.generation import BLACK_UNION, WELL_KNOWN_REASONS, Generation, Section, spec_of
 from eir.core.imeiset import ImeiSet
 from eir.core.jit import compiled
-from eir.core.orders import Hold, Override
+from eir.core.orders import Hold, Order, Override
 from eir.core.pairtable import PairTable
 from eir.errors import Refused
 
@@ -107,29 +107,41 @@ def _write_rows(
             yield name, len(rows)
 
 
-def _write_orders(folder: Path, name: str, rows: Iterable[Override | Hold]) -> tuple[str, int]:
+_TOLD = ("who", "at", "why")
+_ORDER_HEADERS = {
+    "overrides": ("imei", "msisdn", "action", "until", "forced"),
+    "holds": ("hold", "tac", "until", "reason", "msisdn_prefix"),
+    "orders": ("what", "from", "to"),
+}
+
+
+def _write_orders(
+    folder: Path, name: str, rows: Iterable[Override | Hold | Order]
+) -> tuple[str, int]:
     """Who, when and why stand only where something is known of them: list files know nothing."""
     kept = list(rows)
     with (folder / name).open("x", encoding="utf-8", newline="") as file:
         out = csv.writer(file, lineterminator="\n")
-        overrides = name.startswith("overrides")
-        first = ["imei", "msisdn", "action", "until", "forced"]
-        second = ["until", "tacs", "reason", "msisdn_prefix"]
         told = any(row.who or row.at or row.why for row in kept)
-        out.writerow([*(first if overrides else second), *(["who", "at", "why"] if told else [])])
-        for row in kept:
-            out.writerow([*_order_fields(row), *([row.who, row.at or "", row.why] if told else [])])
+        out.writerow([*_ORDER_HEADERS[name.removesuffix(".csv")], *(_TOLD if told else ())])
+        for number, row in enumerate(kept, 1):
+            said = [row.who, row.at or "", row.why] if told else []
+            out.writerows([*fields, *said] for fields in _order_fields(row, number))
     return name, len(kept)
 
 
-def _order_fields(row: Override | Hold) -> list[str | int]:
-    if isinstance(row, Hold):
-        tacs = " ".join(f"{tac:0{limits.TAC_DIGITS}d}" for tac in row.tacs)
-        return [row.until, tacs, row.reason, row.msisdn_prefix]
-    imei = f"{row.imei:0{limits.IMEI_DIGITS}d}" if row.imei else ""
-    action = "allow" if row.allow else "deny"
-    forced = "true" if row.forced else "false"
-    return [imei, row.msisdn or "", action, row.until or "", forced]
+def _order_fields(row: Override | Hold | Order, number: int) -> Iterator[list[str | int]]:
+    """A row; of a hold, one for each TAC, and the hold's number in all of them."""
+    if isinstance(row, Order):
+        yield [row.what, row.low or "", row.high or ""]
+    elif isinstance(row, Hold):
+        for tac in [f"{each:0{limits.TAC_DIGITS}d}" for each in row.tacs] or [""]:
+            yield [number, tac, row.until, row.reason, row.msisdn_prefix]
+    else:
+        imei = f"{row.imei:0{limits.IMEI_DIGITS}d}" if row.imei else ""
+        action = "allow" if row.allow else "deny"
+        forced = "true" if row.forced else "false"
+        yield [imei, row.msisdn or "", action, row.until or "", forced]
 
 
 @compiled

@@ -225,9 +225,22 @@ class _Load:
                 dated = cast("Dated", self._sorted(name, sources, "a, b, c"))
                 writer.add_deadlines(name, streams.latest_deadlines(dated, tally))
             else:
-                rows = self._sorted(name, sources, "a, b, c, d")
-                writer.add_overrides(streams.settled_overrides(rows, tally))
+                self._fill_orders(writer, name, kind, sources, tally)
         return tallies
+
+    def _fill_orders(
+        self, writer: SnapshotWriter, name: str, kind: str, sources: list[_Source], tally: Tally
+    ) -> None:
+        """Few, and with texts: read as they are."""
+        parts = [_select(source, _ORDER_COLUMNS[kind]) for source in sources]
+        rows = self._scratch.rows(f"{' UNION ALL '.join(parts)} ORDER BY ALL") if parts else []
+        if kind == generation.HOLDS:
+            writer.add_holds(streams.joined_holds(rows, tally))
+        elif kind == generation.ORDERS:
+            writer.add_orders(streams.newest_orders(rows, tally))
+        else:
+            columns = [np.array(column, object) for column in zip(*rows, strict=True)]
+            writer.add_overrides(streams.settled_overrides([tuple(columns)] if rows else [], tally))
 
     def _read_piece(
         self, file: ListFile, piece: Piece, number: int, done: int, total: int
@@ -296,6 +309,13 @@ class _Load:
         tally.duplicates += int(str(total)) - len(distinct)
         tally.merged_ranges += len(distinct) - len(merged)
         return merged
+
+
+_ORDER_COLUMNS = {
+    generation.OVERRIDES: "a, b, c, d, who, said_at, why",
+    generation.HOLDS: "name, c, reason, prefix, who, said_at, why, a",
+    generation.ORDERS: "name, a, b, who, said_at, why",
+}
 
 
 def _list_outcomes(facts: SnapshotFacts, tallies: Mapping[str, Tally]) -> tuple[ListOutcome, ...]:

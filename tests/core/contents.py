@@ -22,7 +22,7 @@ from eir.core.generation import (
     table_of,
 )
 from eir.core.imeiset import ImeiSet
-from eir.core.orders import Hold, Override
+from eir.core.orders import Hold, Order, Override
 from eir.feed.digest import Digest, of_section
 
 SESSION = str(uuid.UUID(int=1))
@@ -34,6 +34,7 @@ IMSIS = [432_111_111_111_111 << 4 | 15, 432_111_111_111_112 << 4 | 15, 26_201 <<
 BLOCKS = [(10, 19), (21, 30), (65_000, 66_000), (200_000, 300_000)]
 DEADLINES = [0, 1_750_000_000, 4_294_967_295]
 HOLDS = [Hold(1_800_000_000, (35_209_900,), "grace-expired"), Hold(1_900_000_000, who="a")]
+ORDERS = [Order("mode.shadow", who="a", at=7, why="ب"), Order("released", 12_345, 12_345, "b")]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Listed:
 
     rows: frozenset[tuple[int, ...]] = frozenset()
     ranges: frozenset[tuple[int, int]] = frozenset()
-    orders: frozenset[Override | Hold] = frozenset()
+    orders: frozenset[Override | Hold | Order] = frozenset()
 
 
 Content = Mapping[str, Listed]
@@ -99,6 +100,7 @@ OPERATOR_CONTENTS: SearchStrategy[Content] = st.fixed_dictionaries(
         ),
         "overrides": OVERRIDES,
         "holds": st.frozensets(st.sampled_from(HOLDS)).map(lambda found: Listed(orders=found)),
+        "orders": st.frozensets(st.sampled_from(ORDERS)).map(lambda found: Listed(orders=found)),
     },
 )
 

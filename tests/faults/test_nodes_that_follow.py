@@ -128,7 +128,7 @@ def test_a_reload_in_the_middle_of_a_sync(new_node, press, nation, server, setti
     node.until(lambda s: serials(s) == [1, 1])
     with press(node) as load:
         in_mid_download(node, nation, server, 2)
-        node.config.write_text(settings + '[policy.status]\ngrace = "WHITELISTED"\n')
+        node.config.write_text(node.config.read_text() + '[policy.status]\ngrace = "WHITELISTED"\n')
         assert node.reload() == ["policy: status changed"]
         load.answered(3, 1)
         server.let_go()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import random
+import struct
 
+import msgpack
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,6 +72,32 @@ def test_what_was_sealed_is_opened_and_has_one_encoding(sightings: Sightings) ->
     )
     assert (found.rows == sightings.rows).all()
     assert seal_sightings(found, KEY) == raw
+
+
+def test_a_reader_written_from_the_page_alone_reads_the_same() -> None:
+    raw = seal_sightings(small(), KEY)
+    magic, key_id, signature, body = raw[:8], raw[8:16], raw[16:80], raw[80:]
+    public = KEY.public.raw
+    assert (magic, key_id) == (b"EIRSEEN1", hashlib.sha256(public).digest()[:8])
+    Ed25519PublicKey.from_public_bytes(public).verify(signature, body)
+    fields = msgpack.unpackb(body)
+    rows = zip(
+        struct.unpack("<2Q", fields["imei"]),
+        struct.unpack("<2Q", fields["msisdn"]),
+        struct.unpack("<2Q", fields["imsi"]),
+        struct.unpack("<2H", fields["reason"]),
+        struct.unpack("<2I", fields["seen"]),
+        strict=True,
+    )
+    assert [list(row) for row in rows] == small().rows.tolist()
+    told = {name: fields[name] for name in ("format", "sequence", "made_at", "census", "count")}
+    assert told == {
+        "format": "eir-sightings-1",
+        "sequence": 7,
+        "made_at": 1_750_000_000,
+        "census": False,
+        "count": 2,
+    }
 
 
 def test_the_longest_file_fits_its_cap() -> None:

@@ -37,7 +37,8 @@ def test_every_command_has_a_help_that_is_whole(
     ran = run(*words, "--help")
     assert ran.code == 0
     assert ran.out.startswith(f"Usage: {' '.join(('eir', *words))} ")
-    assert "..." not in ran.out.replace("[ARGS]...", ""), "a summary is too long for its line"
+    shown = ran.out.replace("[ARGS]...", "").replace("}...", "")
+    assert "..." not in shown, "a summary is too long for its line"
     assert max(map(len, ran.out.splitlines())) <= 96
 
 

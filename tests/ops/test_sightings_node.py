@@ -14,7 +14,7 @@ import pytest
 
 from eir.client.node import NodeClient
 from eir.ops import cast
-from tests.ops.conftest import Ran, run, serving, until
+from tests.ops.conftest import Ran, run, serving, until, write_config
 
 NUMBER = "989121234567"
 
@@ -136,3 +136,14 @@ def test_without_an_outbox_nothing_is_noted(folder: Path) -> None:
         ask(folder, unknown(5))
         assert run("sightings", "status", "--config", folder / "eir.toml").code == 3
     assert not (folder / "depot" / "sightings").exists()
+
+
+def test_the_key_is_told_before_the_first_start_from_a_depot_that_is_closed_to_others(
+    tmp_path: Path,
+) -> None:
+    config = write_config(tmp_path, '\n[sightings]\noutbox = "outbox"\n')
+    first = run("sightings", "status", "--config", config, "--json").document
+    assert first["key"] == run("sightings", "status", "--config", config, "--json").document["key"]
+    assert (first["next_sequence"], first["pending_rows"]) == (1, 0)
+    for folder in ("depot", "depot/sightings"):
+        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700

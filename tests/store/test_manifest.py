@@ -95,7 +95,6 @@ allow_empty = true\r
             "'black.stolen'",
         ),
         (f'feed = "registry"\n{FILE.replace("white", "black-union")}', "manifest-unknown", "known"),
-        (f'feed = "operator"\n{FILE.replace("white", "holds")}', "manifest-value", "by command"),
         (f'feed = "operator"\n{FILE}', "manifest-feed", "registry feed"),
         (f'feed = "registry"\n{FILE.replace("white", "released")}', "manifest-feed", "operator"),
         (

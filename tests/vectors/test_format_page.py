@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from eir.core.generation import BLACK_UNION
-from eir.core.orders import Hold, Override
+from eir.core.orders import Hold, Order, Override
 from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
 
 GOLDEN = sorted(Path(__file__).parent.glob("**/*snap"))
@@ -131,6 +131,7 @@ READERS = {
     "deadlines": read_deadlines,
     "overrides": read_orders,
     "holds": read_orders,
+    "orders": read_orders,
 }
 
 
@@ -193,6 +194,10 @@ def content(draw: random.Random) -> tuple[Rows, Rows]:
             (35_000_000_000_001, 989_121_234_567, True, 1_900_000_000, True, "", 0, ""),
         ],
         "holds": [(1_900_000_000, [35_000_000, 35_000_001], "grace-expired", "98912", "a", 7, "ب")],
+        "orders": [
+            ("exempt.equipment", 35_000_000_000_000, 35_000_000_999_999, "a", 7, "ب"),
+            ("mode.shadow", 0, 0, "noc", 1_800_000_000, "see ticket"),
+        ],
     }
     return registry, operator
 
@@ -201,7 +206,7 @@ def write(path: Path, feed: str, sections: Rows, ranges: list[tuple[int, int]]) 
     writer = SnapshotWriter(SnapshotHead(feed, "IR", str(uuid.UUID(int=7)), 9, 1_800_000_000))
     ids = {"black.lost": 257, "black.stolen": 256}
     for name, rows in sections.items():
-        orders = name in ("overrides", "holds")
+        orders = name in ("overrides", "holds", "orders")
         columns = (
             [] if orders or not rows else [u64(list(each)) for each in zip(*rows, strict=True)]
         )
@@ -209,6 +214,8 @@ def write(path: Path, feed: str, sections: Rows, ranges: list[tuple[int, int]]) 
             writer.add_overrides(Override(*row) for row in rows)
         elif name == "holds":
             writer.add_holds(Hold(row[0], tuple(row[1]), *row[2:]) for row in rows)
+        elif name == "orders":
+            writer.add_orders(Order(*row) for row in rows)
         elif name == "grey":
             writer.add_deadlines(name, [(columns[0], columns[1], columns[2].astype(np.int64))])
         elif len(columns) == 2:

@@ -21,8 +21,8 @@ class FileFormat(Enum):
     CEIR = "ceir"
 
 
-LOADABLE: Final = tuple(sorted(SECTIONS.keys() - {BLACK_UNION, "holds"}))
-"""Lists that files can fill, beside the black ones. Holds are ordered, the union is derived."""
+LOADABLE: Final = tuple(sorted(SECTIONS.keys() - {BLACK_UNION}))
+"""Lists that files can fill, beside the black ones. The union is derived."""
 
 KNOWN_LISTS: Final = (*LOADABLE, *(BLACK + reason for reason in WELL_KNOWN_REASONS))
 
@@ -30,6 +30,15 @@ _PAIR_HEADERS: Final[dict[str, Header]] = {
     "bindings": ("imei", "msisdn"),
     "bindings.imsi": ("imei", "imsi"),
     "imsi-msisdn": ("imsi", "msisdn"),
+}
+
+TOLD: Final = ("who", "at", "why")
+"""Columns that a file of orders may have, all three or none."""
+
+_ORDER_HEADERS: Final[dict[str, Header]] = {
+    generation.OVERRIDES: ("imei", "msisdn", "action", "until", "forced"),
+    generation.HOLDS: ("hold", "tac", "until", "reason", "msisdn_prefix"),
+    generation.ORDERS: ("what", "from", "to"),
 }
 
 DIRBS_LIST: Final[dict[FileFormat, str]] = {
@@ -63,7 +72,8 @@ def headers_of(file_format: FileFormat, list_name: str) -> tuple[Header, ...]:
         return (_PAIR_HEADERS[list_name],)
     if spec.kind == generation.DEADLINES:
         return (("imei", "msisdn", "deadline"),)
-    if spec.kind == generation.OVERRIDES:
-        return (("imei", "msisdn", "action", "until", "forced"),)
+    if spec.kind in _ORDER_HEADERS:
+        header = _ORDER_HEADERS[spec.kind]
+        return header, (*header, *TOLD)
     ranges = ("from", "to")
     return (("imei",), ranges, ("tac",)) if spec.keys == "imei" else (("msisdn",), ranges)

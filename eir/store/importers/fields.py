@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from eir import limits
 from eir.core.digits import SEPARATORS
+from eir.core.orders import HOLDABLE_REASONS
 from eir.core.subscriber import Numbering
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def field_of(kind: str, *, typed: bool, reasons: Mapping[str, int] | None = None
 
     Kinds: imei, tac, msisdn, imsi; each also with ``?`` behind it, where empty is allowed and 0;
     deadline and until (end of a day; the latter may be empty), block-date (its beginning); action,
-    forced; reasons (a mask by ``reasons``, DIRBS text → bit); any (not looked at).
+    forced; whole (a number, empty is 0); text, hold-reason, prefix (which stay texts); reasons (a
+    mask by ``reasons``, DIRBS text → bit); any (not looked at).
     """
     if kind.endswith("?"):
         field = field_of(kind[:-1], typed=typed)
@@ -177,6 +179,28 @@ _FIELDS: Final[dict[str, Field]] = {
         "CASE WHEN {d} IN ('true', 'yes', '1') THEN 1"
         " WHEN {d} IN ('false', 'no', '0', '') THEN 0 END",
         "'forced-unknown'",
+    ),
+    "whole": Field(
+        "{t}",
+        "CASE WHEN {t} = '' THEN 0 WHEN digits_only({d}, 1, 16, {p})"
+        " THEN TRY_CAST({d} AS UBIGINT) END",
+        "'number-format'",
+    ),
+    "text": Field(
+        "{t}",
+        f"CASE WHEN length({{d}}) <= {limits.MAX_TEXT_FIELD_CHARS}"
+        " AND NOT regexp_matches({d}, '[\\x00-\\x1f\\x7f]') THEN {d} END",
+        "'text-length'",
+    ),
+    "hold-reason": Field(
+        "{t}",
+        f"CASE WHEN {{d}} IN ('', {', '.join(map(quoted, HOLDABLE_REASONS))}) THEN {{d}} END",
+        "'reason-unmapped'",
+    ),
+    "prefix": Field(
+        "{t}",
+        "CASE WHEN regexp_full_match({d}, '([1-9][0-9]{{0,14}})?') THEN {d} END",
+        "'msisdn-not-international'",
     ),
     "any": Field("''", "0", "''"),
 }

@@ -60,8 +60,8 @@ def layout_of(file: ListFile, manifest: Manifest, piece: Piece, *, now: int) -> 
     if file.format is FileFormat.CEIR:
         return Layout({"device id": "imei"}, {"a": "{device id}"}, lists)
     spec = spec_of(file.list_name)
-    if spec.kind == generation.OVERRIDES:
-        return _overrides(header, lists)
+    if spec.kind in _ORDERS:
+        return _ORDERS[spec.kind](header, lists)
     if spec.kind == generation.DEADLINES:
         kinds = {"imei": "imei", "msisdn": "msisdn?", "deadline": "deadline"}
         row = {"a": "{imei}", "b": "{msisdn}", "c": "{deadline}"}
@@ -123,6 +123,46 @@ def _overrides(header: tuple[str, ...], lists: Mapping[str, int]) -> Layout:
         Check("{imei} <> 0 OR {msisdn} <> 0", "identity-missing", "imei"),
         Check("{action} = 1 OR {forced} = 0", "forced-deny", "forced"),
     )
+    return _told(kinds, row, header, lists, checks)
+
+
+def _holds(header: tuple[str, ...], lists: Mapping[str, int]) -> Layout:
+    """A row a TAC; rows of one hold agree in all else."""
+    kinds = {
+        "hold": "text",
+        "tac": "tac?",
+        "until": "deadline",
+        "reason": "hold-reason",
+        "msisdn_prefix": "prefix",
+    }
+    row = {"a": "{tac}", "c": "{until}", "name": "{hold}", "reason": "{reason}"}
+    return _told(kinds, {**row, "prefix": "{msisdn_prefix}"}, header, lists)
+
+
+def _orders(header: tuple[str, ...], lists: Mapping[str, int]) -> Layout:
+    kinds = {"what": "text", "from": "whole", "to": "whole"}
+    return _told(kinds, {"a": "{from}", "b": "{to}", "name": "{what}"}, header, lists)
+
+
+_ORDERS = {
+    generation.OVERRIDES: _overrides,
+    generation.HOLDS: _holds,
+    generation.ORDERS: _orders,
+}
+
+
+def _told(
+    kinds: Mapping[str, str],
+    row: Mapping[str, str],
+    header: tuple[str, ...],
+    lists: Mapping[str, int],
+    checks: tuple[Check, ...] = (),
+) -> Layout:
+    """With who, when and why, which a file may leave out."""
+    told = "who" in header
+    said = {name: f"{{{name}}}" if told else "''" for name in ("who", "why")}
+    kinds = {**kinds, "who": "text", "at": "until", "why": "text"}
+    row = {**row, **said, "said_at": "{at}" if told else "0"}
     return Layout(_ordered(kinds, header), row, lists, checks=checks)
 
 

@@ -164,9 +164,6 @@ def _list_name(entry: Mapping[str, object], file_format: FileFormat, feed: str, 
         raise Refused("manifest-value", detail, where=where)
     if name == "black" and fixed == "black":
         return name
-    if name == "holds":
-        detail = "holds are ordered by command, not loaded from a file"
-        raise Refused("manifest-value", detail, where=where)
     if name not in catalogue.LOADABLE and not _is_black(name):
         raise _unknown("list", name, catalogue.KNOWN_LISTS, where)
     spec = spec_of(name)

@@ -100,7 +100,7 @@ class _RowSql:
         self._values = {name: f"v{place}" for place, name in enumerate(layout.kinds)}
 
     def good_rows(self, number: int) -> str:
-        columns = [f"({sql.format(**self._values)})::{_TYPES[name]} AS {name}"
+        columns = [f"({sql.format(**self._values)})::{_TYPES.get(name, 'VARCHAR')} AS {name}"
                    for name, sql in self._layout.row.items()]  # fmt: skip
         wrong = " OR ".join(f"({sql})" for sql in self._each(lambda field: field.wrong_check))
         mask = f"({self._layout.mask.format(**self._values)})::{self._mask_type()}"
@@ -183,7 +183,14 @@ class _RowSql:
 
 
 _WIDEST_SMALL_BIT: Final = 1 << 7
-_TYPES: Final = {"a": "UBIGINT", "b": "UBIGINT", "c": "BIGINT", "d": "UTINYINT"}
+_TYPES: Final = {
+    "a": "UBIGINT",
+    "b": "UBIGINT",
+    "c": "BIGINT",
+    "d": "UTINYINT",
+    "said_at": "BIGINT",
+}
+"""Of the columns that are numbers; the others are texts."""
 
 
 def _unread_rejects(number: int) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eir import limits
-from eir.core.orders import Override
+from eir.core.orders import MODES, Hold, Order, Override
 from eir.core.pairtable import whole_keys
 
 U64 = NDArray[np.uint64]
@@ -98,12 +99,15 @@ def latest_deadlines(
 def settled_overrides(
     batches: Iterable[tuple[NDArray[np.generic], ...]], tally: Tally
 ) -> list[Override]:
-    """One override an identity of rows (imei, msisdn, until, 1 for allow + 2 for forced)."""
+    """One override an identity of rows (imei, msisdn, until, 1 for allow + 2 for forced), and
+    perhaps who, at, why behind them.
+    """
     best: dict[tuple[int, int], Override] = {}
     for batch in batches:
         tally.rows += len(batch[0])
-        for imei, msisdn, until, flags in zip(*(column.tolist() for column in batch), strict=True):
-            row = Override(imei, msisdn, bool(flags & 1), until, bool(flags & 2))
+        for fields in zip(*(column.tolist() for column in batch), strict=True):
+            imei, msisdn, until, flags, *told = fields
+            row = Override(imei, msisdn, bool(flags & 1), until, bool(flags & 2), *told)
             other = best.setdefault((imei, msisdn), row)
             if other == row and other is not row:
                 tally.duplicates += 1
@@ -113,6 +117,35 @@ def settled_overrides(
                 item = (imei, msisdn)
                 named = Disagreement("override-twice", item, _worded(kept), _worded(dropped))
                 tally.name(iter([named]), 1)
+    return list(best.values())
+
+
+def joined_holds(rows: Iterable[tuple[object, ...]], tally: Tally) -> list[Hold]:
+    """One hold of all rows (name, until, reason, prefix, who, at, why, TAC or 0) that agree in all
+    but the TAC.
+    """
+    tacs: dict[tuple[object, ...], set[int]] = {}
+    for *fields, tac in rows:
+        held = tacs.setdefault(tuple(fields), set())
+        tally.rows += 1
+        tally.duplicates += tac in held
+        held.add(cast(int, tac))
+    return [
+        Hold(until, tuple(sorted(held - {0})), *others)  # type: ignore[arg-type]
+        for (_, until, *others), held in tacs.items()
+    ]
+
+
+def newest_orders(rows: Iterable[tuple[object, ...]], tally: Tally) -> list[Order]:
+    """One order an item, or of the mode, of rows (what, low, high, who, at, why): the newest."""
+    best: dict[object, Order] = {}
+    for fields in rows:
+        row = Order(*fields)  # type: ignore[arg-type]
+        named = "mode" if row.what in MODES else (row.what, row.low, row.high)
+        other = best.setdefault(named, row)
+        tally.rows += 1
+        tally.duplicates += other is not row
+        best[named] = max(row, other, key=lambda each: (each.at, each))
     return list(best.values())
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from eir.wire.v1 import eligibility_pb2 as eir_dot_v1_dot_eligibility__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x65ir/v1/admin.proto\x12\x06\x65ir.v1\x1a\x18\x65ir/v1/eligibility.proto\"\x0f\n\rStatusRequest\"\xde\x03\n\x0bStatusReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\nstarted_at\x18\x02 \x01(\x03\x12\x0b\n\x03now\x18\x03 \x01(\x03\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\r\n\x05stale\x18\x05 \x01(\x08\x12\x0c\n\x04mode\x18\x06 \x01(\t\x12-\n\x0bgenerations\x18\x07 \x03(\x0b\x32\x18.eir.v1.ServedGeneration\x12\x31\n\x07reasons\x18\x08 \x03(\x0b\x32 .eir.v1.StatusReply.ReasonsEntry\x12/\n\x06\x63hecks\x18\t \x03(\x0b\x32\x1f.eir.v1.StatusReply.ChecksEntry\x12\x0e\n\x06\x61larms\x18\n \x03(\t\x12%\n\x07workers\x18\x0b \x03(\x0b\x32\x14.eir.v1.WorkerStatus\x12%\n\nhappenings\x18\x0c \x03(\x0b\x32\x11.eir.v1.Happening\x12!\n\x08overlays\x18\r \x03(\x0b\x32\x0f.eir.v1.Overlay\x1a.\n\x0cReasonsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0b\x43hecksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"t\n\x07Overlay\x12\x0c\n\x04\x66\x65\x65\x64\x18\x01 \x01(\t\x12\x14\n\x0ctouched_keys\x18\x02 \x01(\x04\x12\x13\n\x0b\x64ue_at_keys\x18\x03 \x01(\x04\x12\x0e\n\x06\x64\x65ltas\x18\x04 \x01(\x04\x12\x12\n\ncompacting\x18\x05 \x01(\x08\x12\x0c\n\x04last\x18\x06 \x01(\t\"O\n\tHappening\x12\n\n\x02\x61t\x18\x01 \x01(\x03\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0b\n\x03who\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"\x8b\x02\n\x0cWorkerStatus\x12\x0c\n\x04slot\x18\x01 \x01(\x05\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\r\n\x05state\x18\x03 \x01(\t\x12\r\n\x05since\x18\x04 \x01(\x03\x12\x10\n\x08restarts\x18\x05 \x01(\r\x12\x0e\n\x06\x63hecks\x18\x06 \x01(\x04\x12\x32\n\x07serials\x18\x07 \x03(\x0b\x32!.eir.v1.WorkerStatus.SerialsEntry\x12\x16\n\x0etakeup_seconds\x18\x08 \x01(\x01\x12\x11\n\trss_bytes\x18\t \x01(\x04\x12\x11\n\tpss_bytes\x18\n \x01(\x04\x1a.\n\x0cSerialsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\\\n\x06Origin\x12\x0c\n\x04\x66\x65\x65\x64\x18\x01 \x01(\t\x12\x13\n\x0bregistry_id\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\x0e\n\x06serial\x18\x04 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\"\xa5\x01\n\x10ServedGeneration\x12\x1e\n\x06origin\x18\x01 \x01(\x0b\x32\x0e.eir.v1.Origin\x12\x0f\n\x07made_at\x18\x02 \x01(\x03\x12\x32\n\x05items\x18\x03 \x03(\x0b\x32#.eir.v1.ServedGeneration.ItemsEntry\x1a,\n\nItemsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"<\n\x0e\x45xplainRequest\x12\x0c\n\x04imei\x18\x01 \x01(\t\x12\x0e\n\x06msisdn\x18\x02 \x01(\t\x12\x0c\n\x04imsi\x18\x03 \x01(\t\"\x85\x03\n\x0c\x45xplainReply\x12\x1e\n\x06status\x18\x01 \x01(\x0e\x32\x0e.eir.v1.Status\x12&\n\x0e\x64\x65\x63ided_status\x18\x02 \x01(\x0e\x32\x0e.eir.v1.Status\x12\x0e\n\x06reason\x18\x03 \x01(\r\x12\x13\n\x0breason_name\x18\x04 \x01(\t\x12\x13\n\x0bvalid_until\x18\x05 \x01(\x03\x12\x12\n\nchanged_by\x18\x06 \x01(\t\x12\x0b\n\x03row\x18\x07 \x01(\r\x12 \n\x05rules\x18\x08 \x03(\x0b\x32\x11.eir.v1.TriedRule\x12\r\n\x05\x66\x61\x63ts\x18\t \x03(\t\x12\r\n\x05\x62lack\x18\n \x03(\t\x12\x15\n\x08\x64\x65\x61\x64line\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x0b\n\x03now\x18\x0c \x01(\x03\x12\x12\n\ngrace_time\x18\r \x01(\x03\x12\x0e\n\x06imei14\x18\x0e \x01(\x06\x12\x0e\n\x06msisdn\x18\x0f \x01(\x06\x12\x0c\n\x04imsi\x18\x10 \x01(\x06\x12\x1f\n\x07origins\x18\x11 \x03(\x0b\x32\x0e.eir.v1.OriginB\x0b\n\t_deadline\"<\n\tTriedRule\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x11\n\tcondition\x18\x02 \x01(\t\x12\x0f\n\x07outcome\x18\x03 \x01(\t\"\x0f\n\rReloadRequest\"\x1e\n\x0bReloadReply\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t2\xac\x01\n\x05\x41\x64min\x12\x34\n\x06Status\x12\x15.eir.v1.StatusRequest\x1a\x13.eir.v1.StatusReply\x12\x37\n\x07\x45xplain\x12\x16.eir.v1.ExplainRequest\x1a\x14.eir.v1.ExplainReply\x12\x34\n\x06Reload\x12\x15.eir.v1.ReloadRequest\x1a\x13.eir.v1.ReloadReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x65ir/v1/admin.proto\x12\x06\x65ir.v1\x1a\x18\x65ir/v1/eligibility.proto\"\x0f\n\rStatusRequest\"\x85\x04\n\x0bStatusReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\nstarted_at\x18\x02 \x01(\x03\x12\x0b\n\x03now\x18\x03 \x01(\x03\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\r\n\x05stale\x18\x05 \x01(\x08\x12\x0c\n\x04mode\x18\x06 \x01(\t\x12-\n\x0bgenerations\x18\x07 \x03(\x0b\x32\x18.eir.v1.ServedGeneration\x12\x31\n\x07reasons\x18\x08 \x03(\x0b\x32 .eir.v1.StatusReply.ReasonsEntry\x12/\n\x06\x63hecks\x18\t \x03(\x0b\x32\x1f.eir.v1.StatusReply.ChecksEntry\x12\x0e\n\x06\x61larms\x18\n \x03(\t\x12%\n\x07workers\x18\x0b \x03(\x0b\x32\x14.eir.v1.WorkerStatus\x12%\n\nhappenings\x18\x0c \x03(\x0b\x32\x11.eir.v1.Happening\x12!\n\x08overlays\x18\r \x03(\x0b\x32\x0f.eir.v1.Overlay\x12%\n\x06orders\x18\x0e \x03(\x0b\x32\x15.eir.v1.StandingOrder\x1a.\n\x0cReasonsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0b\x43hecksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"R\n\rStandingOrder\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\r\n\x05until\x18\x02 \x01(\x03\x12\x0b\n\x03who\x18\x03 \x01(\t\x12\n\n\x02\x61t\x18\x04 \x01(\x03\x12\x0b\n\x03why\x18\x05 \x01(\t\"t\n\x07Overlay\x12\x0c\n\x04\x66\x65\x65\x64\x18\x01 \x01(\t\x12\x14\n\x0ctouched_keys\x18\x02 \x01(\x04\x12\x13\n\x0b\x64ue_at_keys\x18\x03 \x01(\x04\x12\x0e\n\x06\x64\x65ltas\x18\x04 \x01(\x04\x12\x12\n\ncompacting\x18\x05 \x01(\x08\x12\x0c\n\x04last\x18\x06 \x01(\t\"O\n\tHappening\x12\n\n\x02\x61t\x18\x01 \x01(\x03\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0b\n\x03who\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"\x8b\x02\n\x0cWorkerStatus\x12\x0c\n\x04slot\x18\x01 \x01(\x05\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\r\n\x05state\x18\x03 \x01(\t\x12\r\n\x05since\x18\x04 \x01(\x03\x12\x10\n\x08restarts\x18\x05 \x01(\r\x12\x0e\n\x06\x63hecks\x18\x06 \x01(\x04\x12\x32\n\x07serials\x18\x07 \x03(\x0b\x32!.eir.v1.WorkerStatus.SerialsEntry\x12\x16\n\x0etakeup_seconds\x18\x08 \x01(\x01\x12\x11\n\trss_bytes\x18\t \x01(\x04\x12\x11\n\tpss_bytes\x18\n \x01(\x04\x1a.\n\x0cSerialsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\\\n\x06Origin\x12\x0c\n\x04\x66\x65\x65\x64\x18\x01 \x01(\t\x12\x13\n\x0bregistry_id\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\x0e\n\x06serial\x18\x04 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\"\xa5\x01\n\x10ServedGeneration\x12\x1e\n\x06origin\x18\x01 \x01(\x0b\x32\x0e.eir.v1.Origin\x12\x0f\n\x07made_at\x18\x02 \x01(\x03\x12\x32\n\x05items\x18\x03 \x03(\x0b\x32#.eir.v1.ServedGeneration.ItemsEntry\x1a,\n\nItemsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"<\n\x0e\x45xplainRequest\x12\x0c\n\x04imei\x18\x01 \x01(\t\x12\x0e\n\x06msisdn\x18\x02 \x01(\t\x12\x0c\n\x04imsi\x18\x03 \x01(\t\"\x85\x03\n\x0c\x45xplainReply\x12\x1e\n\x06status\x18\x01 \x01(\x0e\x32\x0e.eir.v1.Status\x12&\n\x0e\x64\x65\x63ided_status\x18\x02 \x01(\x0e\x32\x0e.eir.v1.Status\x12\x0e\n\x06reason\x18\x03 \x01(\r\x12\x13\n\x0breason_name\x18\x04 \x01(\t\x12\x13\n\x0bvalid_until\x18\x05 \x01(\x03\x12\x12\n\nchanged_by\x18\x06 \x01(\t\x12\x0b\n\x03row\x18\x07 \x01(\r\x12 \n\x05rules\x18\x08 \x03(\x0b\x32\x11.eir.v1.TriedRule\x12\r\n\x05\x66\x61\x63ts\x18\t \x03(\t\x12\r\n\x05\x62lack\x18\n \x03(\t\x12\x15\n\x08\x64\x65\x61\x64line\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x0b\n\x03now\x18\x0c \x01(\x03\x12\x12\n\ngrace_time\x18\r \x01(\x03\x12\x0e\n\x06imei14\x18\x0e \x01(\x06\x12\x0e\n\x06msisdn\x18\x0f \x01(\x06\x12\x0c\n\x04imsi\x18\x10 \x01(\x06\x12\x1f\n\x07origins\x18\x11 \x03(\x0b\x32\x0e.eir.v1.OriginB\x0b\n\t_deadline\"<\n\tTriedRule\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x11\n\tcondition\x18\x02 \x01(\t\x12\x0f\n\x07outcome\x18\x03 \x01(\t\"\x0f\n\rReloadRequest\"\x1e\n\x0bReloadReply\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t2\xac\x01\n\x05\x41\x64min\x12\x34\n\x06Status\x12\x15.eir.v1.StatusRequest\x1a\x13.eir.v1.StatusReply\x12\x37\n\x07\x45xplain\x12\x16.eir.v1.ExplainRequest\x1a\x14.eir.v1.ExplainReply\x12\x34\n\x06Reload\x12\x15.eir.v1.ReloadRequest\x1a\x13.eir.v1.ReloadReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,35 +43,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_start=56
   _globals['_STATUSREQUEST']._serialized_end=71
   _globals['_STATUSREPLY']._serialized_start=74
-  _globals['_STATUSREPLY']._serialized_end=552
-  _globals['_STATUSREPLY_REASONSENTRY']._serialized_start=459
-  _globals['_STATUSREPLY_REASONSENTRY']._serialized_end=505
-  _globals['_STATUSREPLY_CHECKSENTRY']._serialized_start=507
-  _globals['_STATUSREPLY_CHECKSENTRY']._serialized_end=552
-  _globals['_OVERLAY']._serialized_start=554
-  _globals['_OVERLAY']._serialized_end=670
-  _globals['_HAPPENING']._serialized_start=672
-  _globals['_HAPPENING']._serialized_end=751
-  _globals['_WORKERSTATUS']._serialized_start=754
-  _globals['_WORKERSTATUS']._serialized_end=1021
-  _globals['_WORKERSTATUS_SERIALSENTRY']._serialized_start=975
-  _globals['_WORKERSTATUS_SERIALSENTRY']._serialized_end=1021
-  _globals['_ORIGIN']._serialized_start=1023
-  _globals['_ORIGIN']._serialized_end=1115
-  _globals['_SERVEDGENERATION']._serialized_start=1118
-  _globals['_SERVEDGENERATION']._serialized_end=1283
-  _globals['_SERVEDGENERATION_ITEMSENTRY']._serialized_start=1239
-  _globals['_SERVEDGENERATION_ITEMSENTRY']._serialized_end=1283
-  _globals['_EXPLAINREQUEST']._serialized_start=1285
-  _globals['_EXPLAINREQUEST']._serialized_end=1345
-  _globals['_EXPLAINREPLY']._serialized_start=1348
-  _globals['_EXPLAINREPLY']._serialized_end=1737
-  _globals['_TRIEDRULE']._serialized_start=1739
-  _globals['_TRIEDRULE']._serialized_end=1799
-  _globals['_RELOADREQUEST']._serialized_start=1801
-  _globals['_RELOADREQUEST']._serialized_end=1816
-  _globals['_RELOADREPLY']._serialized_start=1818
-  _globals['_RELOADREPLY']._serialized_end=1848
-  _globals['_ADMIN']._serialized_start=1851
-  _globals['_ADMIN']._serialized_end=2023
+  _globals['_STATUSREPLY']._serialized_end=591
+  _globals['_STATUSREPLY_REASONSENTRY']._serialized_start=498
+  _globals['_STATUSREPLY_REASONSENTRY']._serialized_end=544
+  _globals['_STATUSREPLY_CHECKSENTRY']._serialized_start=546
+  _globals['_STATUSREPLY_CHECKSENTRY']._serialized_end=591
+  _globals['_STANDINGORDER']._serialized_start=593
+  _globals['_STANDINGORDER']._serialized_end=675
+  _globals['_OVERLAY']._serialized_start=677
+  _globals['_OVERLAY']._serialized_end=793
+  _globals['_HAPPENING']._serialized_start=795
+  _globals['_HAPPENING']._serialized_end=874
+  _globals['_WORKERSTATUS']._serialized_start=877
+  _globals['_WORKERSTATUS']._serialized_end=1144
+  _globals['_WORKERSTATUS_SERIALSENTRY']._serialized_start=1098
+  _globals['_WORKERSTATUS_SERIALSENTRY']._serialized_end=1144
+  _globals['_ORIGIN']._serialized_start=1146
+  _globals['_ORIGIN']._serialized_end=1238
+  _globals['_SERVEDGENERATION']._serialized_start=1241
+  _globals['_SERVEDGENERATION']._serialized_end=1406
+  _globals['_SERVEDGENERATION_ITEMSENTRY']._serialized_start=1362
+  _globals['_SERVEDGENERATION_ITEMSENTRY']._serialized_end=1406
+  _globals['_EXPLAINREQUEST']._serialized_start=1408
+  _globals['_EXPLAINREQUEST']._serialized_end=1468
+  _globals['_EXPLAINREPLY']._serialized_start=1471
+  _globals['_EXPLAINREPLY']._serialized_end=1860
+  _globals['_TRIEDRULE']._serialized_start=1862
+  _globals['_TRIEDRULE']._serialized_end=1922
+  _globals['_RELOADREQUEST']._serialized_start=1924
+  _globals['_RELOADREQUEST']._serialized_end=1939
+  _globals['_RELOADREPLY']._serialized_start=1941
+  _globals['_RELOADREPLY']._serialized_end=1971
+  _globals['_ADMIN']._serialized_start=1974
+  _globals['_ADMIN']._serialized_end=2146
 # @@protoc_insertion_point(module_scope)

@@ -12,7 +12,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("version", "started_at", "now", "ready", "stale", "mode", "generations", "reasons", "checks", "alarms", "workers", "happenings", "overlays")
+    __slots__ = ("version", "started_at", "now", "ready", "stale", "mode", "generations", "reasons", "checks", "alarms", "workers", "happenings", "overlays", "orders")
     class ReasonsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class StatusReply(_message.Message):
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     HAPPENINGS_FIELD_NUMBER: _ClassVar[int]
     OVERLAYS_FIELD_NUMBER: _ClassVar[int]
+    ORDERS_FIELD_NUMBER: _ClassVar[int]
     version: str
     started_at: int
     now: int
@@ -53,7 +54,22 @@ class StatusReply(_message.Message):
     workers: _containers.RepeatedCompositeFieldContainer[WorkerStatus]
     happenings: _containers.RepeatedCompositeFieldContainer[Happening]
     overlays: _containers.RepeatedCompositeFieldContainer[Overlay]
-    def __init__(self, version: _Optional[str] = ..., started_at: _Optional[int] = ..., now: _Optional[int] = ..., ready: _Optional[bool] = ..., stale: _Optional[bool] = ..., mode: _Optional[str] = ..., generations: _Optional[_Iterable[_Union[ServedGeneration, _Mapping]]] = ..., reasons: _Optional[_Mapping[int, str]] = ..., checks: _Optional[_Mapping[str, int]] = ..., alarms: _Optional[_Iterable[str]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., happenings: _Optional[_Iterable[_Union[Happening, _Mapping]]] = ..., overlays: _Optional[_Iterable[_Union[Overlay, _Mapping]]] = ...) -> None: ...
+    orders: _containers.RepeatedCompositeFieldContainer[StandingOrder]
+    def __init__(self, version: _Optional[str] = ..., started_at: _Optional[int] = ..., now: _Optional[int] = ..., ready: _Optional[bool] = ..., stale: _Optional[bool] = ..., mode: _Optional[str] = ..., generations: _Optional[_Iterable[_Union[ServedGeneration, _Mapping]]] = ..., reasons: _Optional[_Mapping[int, str]] = ..., checks: _Optional[_Mapping[str, int]] = ..., alarms: _Optional[_Iterable[str]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., happenings: _Optional[_Iterable[_Union[Happening, _Mapping]]] = ..., overlays: _Optional[_Iterable[_Union[Overlay, _Mapping]]] = ..., orders: _Optional[_Iterable[_Union[StandingOrder, _Mapping]]] = ...) -> None: ...
+
+class StandingOrder(_message.Message):
+    __slots__ = ("what", "until", "who", "at", "why")
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    WHO_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    what: str
+    until: int
+    who: str
+    at: int
+    why: str
+    def __init__(self, what: _Optional[str] = ..., until: _Optional[int] = ..., who: _Optional[str] = ..., at: _Optional[int] = ..., why: _Optional[str] = ...) -> None: ...
 
 class Overlay(_message.Message):
     __slots__ = ("feed", "touched_keys", "due_at_keys", "deltas", "compacting", "last")
