@@ -45,7 +45,7 @@ async def test_the_engine_s_verdicts_and_its_readiness(tables):
     holder = Holder()
     door = N5gDoor(N5gSettings(port=0, drain_s=1), Checker(holder, lambda: MADE_AT))
     await door.start()
-    async with httpx.AsyncClient(http1=False, http2=True) as client:
+    async with httpx.AsyncClient(http1=False, http2=True, timeout=120) as client:
 
         async def said(key: int, rest: str = "") -> object:
             url = f"http://127.0.0.1:{door.port}{RESOURCE_PATH}?pei=imei-{key:014d}0{rest}"
