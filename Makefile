@@ -3,7 +3,6 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-BENCH_STAMP := $(VENV)/.bench-installed
 DEVICES ?= 1000000
 PYTHONS ?= python3.14 python3.13 python3.12 python3.11 python3 python
 
@@ -44,10 +43,10 @@ fuzz: $(STAMP) ## fuzz the S13 codec and peer for FUZZ_SECONDS (default: ten min
 proto: $(STAMP) ## make eir/wire/ from proto/
 	@$(BIN)/python proto/generate.py
 
-bench: $(BENCH_STAMP) ## measure beside peers, minutes (DEVICES=1000000): docs/benchmarks.md
+bench: $(STAMP) ## measure beside peers, minutes (DEVICES=1000000): docs/benchmarks.md
 	@$(BIN)/python -m bench.run --devices $(DEVICES) --growth 100000 $(BENCH)
 
-bench-full: $(BENCH_STAMP) ## the same with 10^8 devices: an hour, 60 GB of scratch space
+bench-full: $(STAMP) ## the same with 10^8 devices: an hour, 60 GB of scratch space
 	@$(BIN)/python -m bench.run --devices 100000000 --growth 100000,1000000,10000000 $(BENCH)
 
 bench-micro: $(STAMP) ## micro benchmarks beside the saved baseline
@@ -58,10 +57,6 @@ clean: ## take away what these targets made, the environment included
 	@rm -rf $(VENV) .eir build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	    .benchmarks .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
-
-$(BENCH_STAMP): $(STAMP)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,bench]'
-	@touch $@
 
 # Made anew whenever packaging changes; otherwise as old as it is, so that a second run is quick.
 $(STAMP): setup.py pyproject.toml

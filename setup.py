@@ -20,6 +20,7 @@ EXTRAS = {
         "grpcio-tools==1.85.1",
         "h2>=4.1",
         "hypothesis>=6.100",
+        "matplotlib>=3.9",
         "moto[server]>=5.1",
         "mypy>=1.14",
         "mypy-protobuf==5.1.0",
@@ -36,9 +37,6 @@ EXTRAS = {
     ],
 }
 EXTRAS["all"] = sorted({need for needs in EXTRAS.values() for need in needs})
-
-EXTRAS["bench"] = ["matplotlib>=3.9", "pygrpc-native>=0.5"]
-"""Beside ``all``: what only `make bench` wants."""
 
 setup(
     name="eir",
@@ -65,5 +63,5 @@ setup(
         "uvloop>=0.21; sys_platform != 'win32'",
     ],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["eir = eir.ops.cli:main"]},
+    entry_points={"console_scripts": ["eir = eir.ops.cli.main:main"]},
 )

@@ -18,7 +18,7 @@ import numpy as np
 from bench.lines import Lines, Sample
 from bench.subjects import EIR, Node, answers, free_port, start, stop, wait_for
 from eir.core.generation import REGISTRY, SECTIONS, Section
-from eir.ops.sample import SampleFacts, write_sample
+from eir.ops.demo.sample import SampleFacts, write_sample
 from eir.store.depot import Depot
 
 START_ROUNDS: Final = 3

@@ -42,9 +42,9 @@ from eir.feed.envelope import SecretKey
 from eir.feed.head import HEAD_NAME, KEYS_NAME, FeedFile, Head, Serial, seal_head
 from eir.feed.keys import Keys, key_text, seal_keys
 from eir.feed.site import FolderSite, file_name
-from eir.ops.follow import Follow
 from eir.ops.following import STATUS, gate_of
 from eir.ops.keeping import FeedKeeping
+from eir.ops.settings.follow import Follow
 from eir.store.depot import Depot
 from eir.sync.client import run
 from eir.sync.outcome import SyncOutcome

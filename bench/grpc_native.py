@@ -36,7 +36,7 @@ from eir.core.tables import Tables
 from eir.doors.grpc_door import GrpcDoor, GrpcSettings
 from eir.doors.native_door import METHODS, NativeDoor, NativeSettings
 from eir.feed.codec import open_snapshot
-from eir.ops.population import plan_population
+from eir.ops.demo.population import plan_population
 from eir.serve.checker import Checker
 from eir.serve.holder import Holder, Serving
 from eir.wire.v1 import eligibility_pb2 as wire

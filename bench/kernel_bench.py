@@ -33,7 +33,7 @@ from eir.core.sieving import with_sieve
 from eir.core.tables import Tables
 from eir.core.view import view_of
 from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
-from eir.ops.population import Columns, Population, plan_population
+from eir.ops.demo.population import Columns, Population, plan_population
 
 U64 = NDArray[np.uint64]
 NOW = 1_750_000_000

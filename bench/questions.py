@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from eir.core.generation import OPERATOR, REGISTRY
 from eir.core.policy import Policy
 from eir.core.tables import Tables
-from eir.ops.population import LISTS, plan_population
+from eir.ops.demo.population import LISTS, plan_population
 from eir.serve.checker import Answer, Checker
 from eir.serve.holder import Holder, Serving
 from eir.store.depot import Depot

@@ -25,7 +25,7 @@ from bench.lines import Lines, read
 from bench.machine import about
 from bench.subjects import ENGINES, Node, Subject
 from bench.toolchain import Tools, prepare
-from eir.ops.config import load_config
+from eir.ops.settings.config import load_config
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PARTS: Final = (

@@ -19,11 +19,11 @@ from typing import Final
 import grpc
 
 from bench.toolchain import HERE, command
-from eir.ops import cast
+from eir.ops.demo import cast
 from eir.wire.v1 import eligibility_pb2 as wire
 from eir.wire.v1 import eligibility_pb2_grpc as wire_grpc
 
-EIR: Final = (sys.executable, "-c", "from eir.ops.cli import main; main()")
+EIR: Final = (sys.executable, "-c", "from eir.ops.cli.main import main; main()")
 START_SECONDS: Final = 300.0
 ENGINES: Final = ("grpcio", "native")
 
@@ -164,7 +164,7 @@ def node(place: Node, engine: str, cpus: set[int]) -> Iterator[Subject]:
 def _engine_is_a_setting() -> bool:
     from dataclasses import fields
 
-    from eir.ops.sections import GrpcSection
+    from eir.ops.settings.sections import GrpcSection
 
     return "engine" in {field.name for field in fields(GrpcSection)}
 

@@ -16,7 +16,7 @@ from eir.core.policy import CODES, Policy
 from eir.core.sieving import with_sieve
 from eir.core.tables import Tables
 from eir.feed.codec import open_snapshot
-from eir.ops.population import plan_population
+from eir.ops.demo.population import plan_population
 
 DEVICES = 50_000
 

@@ -71,7 +71,7 @@ def serving(folder: Path, workers: int, engine: str) -> Iterator[tuple[str, str]
         f'[node]\ndepot = "depot"\n[workers]\ncount = {workers}\n'
         f'[grpc]\nengine = "{engine}"\nlisten = ["127.0.0.1:0"]\n'
     )
-    program = "from eir.ops.cli import main; main()"
+    program = "from eir.ops.cli.main import main; main()"
     node = subprocess.Popen(
         [sys.executable, "-c", program, "serve", "-c", str(config)],
         stderr=subprocess.PIPE,
@@ -191,7 +191,7 @@ def main() -> None:
             memory = status_of(admin).workers
             quiet = asyncio.run(during(address, chosen.rate, ["sleep", "5"]))
             publish(depot, 2, chosen.devices)
-            program = "from eir.ops.cli import main; main()"
+            program = "from eir.ops.cli.main import main; main()"
             reload = [sys.executable, "-c", program, "reload", "-c", str(folder / "eir.toml")]
             moving = asyncio.run(during(address, chosen.rate, reload))
             swap = [worker.takeup_seconds for worker in status_of(admin).workers]

@@ -15,8 +15,8 @@ import typer
 
 from eir.core.generation import WELL_KNOWN_REASONS
 from eir.core.policy import DEFAULT_STATUS, FIXED_REASONS
-from eir.ops.config import read_config
 from eir.ops.pages import cli_page, eir_command, settings_page
+from eir.ops.settings.config import read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(

@@ -10,7 +10,7 @@ from eir.core.generation import REGISTRY
 from eir.core.policy import Policy
 from eir.core.tables import Tables
 from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
-from eir.ops.population import device_arrays
+from eir.ops.demo.population import device_arrays
 
 DEVICES, NOW = 100_000, 1_750_000_000
 SESSION = "8f9a2c1e-0000-4000-8000-000000000001"

@@ -13,8 +13,8 @@ from eir.core.explanation import Explanation, explain
 from eir.core.generation import OPERATOR, REGISTRY, Generation
 from eir.core.tables import Tables
 from eir.ops.accepted import policy_kept
-from eir.ops.config import Config
 from eir.ops.keeping import depot_of
+from eir.ops.settings.config import Config
 from eir.store.depot import Depot
 from eir.store.served import Served
 

@@ -26,8 +26,8 @@ from typing import Final
 from eir.core.tables import Tables
 from eir.doors.grpc_admin import WorkerStatus
 from eir.errors import Refused
-from eir.ops.config import Config
 from eir.ops.nursery import Commission, Nursery
+from eir.ops.settings.config import Config
 from eir.ops.tally import REFUSING, Tally, code_names
 from eir.serve.counters import Counters, living, read_counters
 from eir.serve.events import read_events

@@ -18,8 +18,8 @@ from eir.doors.grpc_door import GrpcDoor, GrpcSettings
 from eir.doors.n5g_settings import N5gSettings
 from eir.doors.s13_door import S13Door
 from eir.errors import Refused
-from eir.ops.config import Config
-from eir.ops.forms import split_address
+from eir.ops.settings.config import Config
+from eir.ops.settings.forms import split_address
 from eir.serve.checker import Checker
 from eir.serve.events import Events
 from eir.serve.holder import Holder

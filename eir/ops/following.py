@@ -27,9 +27,9 @@ from typing import Final
 from eir.core.generation import REGISTRY, Generation
 from eir.errors import Corrupt, EirError, Refused
 from eir.ops.chronicle import happenings, utc
-from eir.ops.follow import Follow
 from eir.ops.keeping import FeedKeeping, reached_in
 from eir.ops.own_feed import has_word, roots_of
+from eir.ops.settings.follow import Follow
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.weighing import Judge
 from eir.store.depot import Depot

@@ -34,7 +34,6 @@ from eir.doors.grpc_admin import AdminDoor, NodeStatus
 from eir.errors import Corrupt, Refused, Unavailable
 from eir.ops.accepted import rebuilt, unchanged, write_down
 from eir.ops.compaction import Compaction, CompactionState
-from eir.ops.config import Config, load_config
 from eir.ops.crew import Crew
 from eir.ops.doors import listened, settled
 from eir.ops.following import Following
@@ -55,6 +54,7 @@ from eir.ops.order_words import standing_orders
 from eir.ops.outbox import Outbox, OutboxFigures, opened_outbox
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import waiting, weigh
+from eir.ops.settings.config import Config, load_config
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
 from eir.ops.watch import Reading, Watch, WatchFigures

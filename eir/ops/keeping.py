@@ -21,7 +21,7 @@ from eir.core.generation import Generation
 from eir.errors import Corrupt, Unavailable
 from eir.feed.codec import SnapshotFacts, SnapshotHead
 from eir.feed.head import FeedFile, Serial
-from eir.ops.sections import NodeSection
+from eir.ops.settings.sections import NodeSection
 from eir.store.depot import Depot
 from eir.store.kept import Kept, NewFile
 from eir.sync.client import Candidate, Change, Memory

@@ -13,7 +13,7 @@ from eir.core.policy import SHADOW
 from eir.doors.grpc_admin import AdminSettings, NodeHappening, NodeOverlay, ServedGeneration
 from eir.ops.chronicle import happenings
 from eir.ops.compaction import CompactionState
-from eir.ops.config import Config
+from eir.ops.settings.config import Config
 from eir.serve.handover import HandedFeed
 from eir.serve.holder import Serving
 from eir.store.depot import Opened

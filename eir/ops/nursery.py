@@ -32,10 +32,10 @@ from eir.core.golden import golden_tables, verify_kernel
 from eir.core.sighting import verify_noting
 from eir.doors.s13_door import run_loop
 from eir.errors import Refused
-from eir.ops.config import Config
 from eir.ops.doors import open_doors
 from eir.ops.logs import start_logging
-from eir.ops.outbox_config import FOLDER, RINGS
+from eir.ops.settings.config import Config
+from eir.ops.settings.outbox_config import FOLDER, RINGS
 from eir.serve import control
 from eir.serve.checker import Checker
 from eir.serve.events import EventsFile

@@ -25,11 +25,11 @@ from eir.errors import Conflict, Corrupt, Refused, Unavailable
 from eir.feed.digest import Digest, of_delta
 from eir.feed.publish import Habits, Publisher
 from eir.ops.chronicle import this_person, write_down
-from eir.ops.config import Config
 from eir.ops.desk import Desk, read_desk
 from eir.ops.following import follow_once
 from eir.ops.keeping import FeedKeeping, depot_of, reached_in
 from eir.ops.own_feed import own_desk
+from eir.ops.settings.config import Config
 from eir.ops.weighing import beside_in, judge_by
 from eir.store.depot import Depot
 

@@ -27,8 +27,8 @@ from eir.errors import Conflict, EirError, Refused
 from eir.feed.open_site import open_site
 from eir.feed.sightings import can_be_told
 from eir.feed.site import Site
-from eir.ops.config import Config
-from eir.ops.outbox_config import FOLDER, OutboxSettings
+from eir.ops.settings.config import Config
+from eir.ops.settings.outbox_config import FOLDER, OutboxSettings
 from eir.serve.holder import Holder
 from eir.serve.sighting_ring import RingReader
 from eir.store.sighting_spool import SightingSpool, Waiting

@@ -28,7 +28,7 @@ from eir.feed.keys import Keys, Role, key_text, load_secret, new_secret, seal_ke
 from eir.feed.publish import Habits
 from eir.feed.site import FolderSite
 from eir.ops.desk import Desk, is_desk, read_desk, write_desk
-from eir.ops.follow import Follow
+from eir.ops.settings.follow import Follow
 
 _log = logging.getLogger(__name__)
 

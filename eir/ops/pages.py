@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from typer.main import get_command
 
-from eir.ops import cli
-from eir.ops.sections import Settings
-from eir.ops.setting import Setting, is_table, settings_in
+from eir.ops.cli import main as cli
+from eir.ops.settings.sections import Settings
+from eir.ops.settings.setting import Setting, is_table, settings_in
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -25,9 +25,9 @@ from eir.doors.s13_codec import avp
 from eir.doors.s13_door import S13Door
 from eir.errors import Refused, Unavailable
 from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
-from eir.ops import cast
-from eir.ops.config import Config, read_config
+from eir.ops.demo import cast
 from eir.ops.doors import OpenDoors, open_doors
+from eir.ops.settings.config import Config, read_config
 from eir.ops.tally import Tally, code_names
 from eir.serve.checker import Checker
 from eir.serve.events import Events

@@ -23,8 +23,8 @@ from eir.doors import eligibility_codec as codec
 from eir.doors.check_reader import read_checks
 from eir.doors.check_replies import CheckReplies
 from eir.errors import Refused
-from eir.ops.config import read_config
 from eir.ops.doors import open_doors
+from eir.ops.settings.config import read_config
 from eir.serve.checker import Checker
 from eir.serve.events import Events
 from eir.serve.holder import Holder, Serving

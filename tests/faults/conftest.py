@@ -65,7 +65,7 @@ class RunningNode:
         self._said = threading.Condition()
 
     def start(self) -> RunningNode:
-        program = "from eir.ops.cli import main; main()"
+        program = "from eir.ops.cli.main import main; main()"
         self.keeper = subprocess.Popen(
             [sys.executable, "-c", program, "serve", "-c", str(self.config)],
             stderr=subprocess.PIPE,

@@ -16,7 +16,7 @@ from eir.feed.address import Address
 from eir.feed.sightings import open_sightings
 from eir.feed.site import FolderSite
 from eir.ops.outbox import Outbox
-from eir.ops.outbox_config import OutboxSettings
+from eir.ops.settings.outbox_config import OutboxSettings
 from eir.store import sighting_spool
 from eir.store.sighting_spool import SightingSpool, node_key
 from tests.serve.test_sighting_ring import Node, unknown

@@ -139,7 +139,7 @@ def test_the_unix_socket_goes_over_to_the_next_keepers_worker(new_node, press, o
 def test_a_second_keeper_is_refused_and_harms_nobody(new_node, press):
     node = new_node()
     with press(node) as load:
-        program = "from eir.ops.cli import main; main()"
+        program = "from eir.ops.cli.main import main; main()"
         second = subprocess.run(
             [sys.executable, "-c", program, "serve", "-c", str(node.config)],
             capture_output=True,
@@ -156,7 +156,7 @@ def test_another_nodes_port_is_not_joined(new_node, tmp_path, publish_serial):
     node = new_node()
     other = tmp_path / "other.toml"
     other.write_text(f'[node]\ndepot = "other"\n[grpc]\nlisten = ["{node.address}"]\n')
-    program = "from eir.ops.cli import main; main()"
+    program = "from eir.ops.cli.main import main; main()"
     second = subprocess.run(
         [sys.executable, "-c", program, "serve", "-c", str(other)], capture_output=True, text=True
     )

@@ -16,13 +16,14 @@ from unittest.mock import patch
 
 import pytest
 
-from eir.ops import cli, console
+from eir.ops import console
+from eir.ops.cli import main as cli
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = (
     sys.executable,
     "-c",
-    "import sys; sys.argv[0] = 'eir'; import eir.ops.cli as c; c.main()",
+    "import sys; sys.argv[0] = 'eir'; import eir.ops.cli.main as c; c.main()",
 )
 PATIENCE_S = 60.0
 MARK = "EIR_TEST_LOG"

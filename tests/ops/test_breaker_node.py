@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eir.ops import cast
+from eir.ops.demo import cast
 from eir.serve.control import open_control
 from tests.ops.conftest import Node, Ran, run, serving, until
 

@@ -13,8 +13,8 @@ import pytest
 import typer
 from typer.main import get_command
 
-from eir.ops import cast
-from eir.ops.cli import app
+from eir.ops.cli.main import app
+from eir.ops.demo import cast
 from tests.ops.conftest import Node, Ran, run, serving, write_config
 
 STOLEN, BOUND = cast.questions()[5], cast.questions()[8]
@@ -106,6 +106,9 @@ BAD = [
     (("config", "check", "absent.toml"), 3, "config-missing"),
     (("sample", "eir.toml/lists"), 1, "eir.toml"),
     (("serve", "--config", "absent.toml"), 3, "config-missing"),
+    (("sync", "--once"), 3, "feed-none"),
+    (("sync", "--json"), 3, "give --once, or a command"),
+    (("sync", "--json", "status"), 3, "options go behind the command"),
 ]
 
 
@@ -353,4 +356,4 @@ def test_an_address_can_be_given(node: Node, tmp_path: Path) -> None:
 def test_nothing_of_typer_is_missed() -> None:
     """The kind of fault that a wrong command line is has no public name: it is found by this."""
     assert typer.BadParameter.__mro__[1].__name__ == "UsageError"
-    assert sys.modules["eir.ops.cli"]._USAGE_ERROR is typer.BadParameter.__mro__[1]
+    assert sys.modules["eir.ops.cli.main"]._USAGE_ERROR is typer.BadParameter.__mro__[1]

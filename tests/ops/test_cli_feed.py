@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eir.errors import Refused
-from eir.ops import cli
+from eir.ops.cli import main as cli
 
 pytest.importorskip("obstore")
 pytest.importorskip("duckdb")

@@ -20,7 +20,7 @@ HOLD = Hold(NOW + 365 * DAY_S, (TAC,), "grace-expired")
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eir.ops.cli_impact.time.time", lambda: float(NOW))
+    monkeypatch.setattr("eir.ops.cli.impact.time.time", lambda: float(NOW))
 
 
 def registry(stolen: int = 0) -> Content:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from eir.core.policy import BlackList, Policy, Status
 from eir.core.subscriber import Numbering
 from eir.errors import Refused
-from eir.ops.config import Config, config_check, find_config, load_config, read_config
-from eir.ops.sections import NumberingSection, Settings
-from eir.ops.setting import known_keys
+from eir.ops.settings.config import Config, config_check, find_config, load_config, read_config
+from eir.ops.settings.sections import NumberingSection, Settings
+from eir.ops.settings.setting import known_keys
 
 FOLDER = Path("/etc/eir")
 
@@ -257,7 +257,7 @@ def test_named_certificates_must_be_there(tmp_path: Path) -> None:
 
 def test_the_file_is_searched_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("eir.ops.config.SEARCHED", (Path("eir.toml"),))
+    monkeypatch.setattr("eir.ops.settings.config.SEARCHED", (Path("eir.toml"),))
     monkeypatch.delenv("EIR_CONFIG", raising=False)
     assert load_config().path is None
     assert load_config().node.depot == tmp_path / ".eir"

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from eir.core.golden import golden_tables
 from eir.core.policy import BLACK_BASE, Status
 from eir.errors import Refused
-from eir.ops.config import read_config
 from eir.ops.crew import Crew, memory_of, pause_before
 from eir.ops.doors import grpc_settings, open_doors
 from eir.ops.nursery import Nursery, main
+from eir.ops.settings.config import read_config
 from eir.ops.tally import Tally, code_names
 from eir.serve.checker import Checker
 from eir.serve.counters import Counters

@@ -4,7 +4,7 @@ import re
 import signal
 from pathlib import Path
 
-from eir.ops.demo_registry import DemoRegistry, demo_registry, phone_after
+from eir.ops.demo.registry import DemoRegistry, demo_registry, phone_after
 from tests.ops.conftest import PATIENCE_S, run, started, until, write_config
 
 TOLD = re.compile(r"serial (\d+) +(\w+) +\S+ \w+ +→ +(\S+) (\w+) +after")

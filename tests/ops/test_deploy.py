@@ -6,8 +6,8 @@ import shlex
 from configparser import ConfigParser
 from pathlib import Path
 
-from eir.ops.config import read_config
 from eir.ops.pages import eir_command
+from eir.ops.settings.config import read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 

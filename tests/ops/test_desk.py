@@ -6,7 +6,7 @@ import pytest
 
 from eir.errors import Conflict
 from eir.feed.publish import Habits
-from eir.ops.demo_registry import demo_registry
+from eir.ops.demo.registry import demo_registry
 from eir.ops.desk import Desk
 
 

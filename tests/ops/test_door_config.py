@@ -9,7 +9,7 @@ from eir.doors import n5g_settings, s13_settings
 from eir.doors.n5g_settings import N5gSettings, NrfSettings, OAuth2Settings
 from eir.doors.s13_settings import PeerRule, S13Settings
 from eir.errors import Refused
-from eir.ops.config import Config, config_check, read_config
+from eir.ops.settings.config import Config, config_check, read_config
 
 FOLDER = Path("/etc/eir")
 S13 = "[s13]\nlisten = '127.0.0.1:3868'\norigin_host = 'eir.x'\norigin_realm = 'x'\n"

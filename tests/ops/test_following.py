@@ -95,7 +95,8 @@ def served(config: Path) -> int:
 
 
 def sync(config: Path, *words: str) -> Ran:
-    return run("sync", "run", *words, "--config", config, "--json")
+    asked = ("run", *words) if words else ("--once",)
+    return run("sync", *asked, "--config", config, "--json")
 
 
 def test_what_is_published_is_answered(node: Node, feed: Feed, config: Path) -> None:

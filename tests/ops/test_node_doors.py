@@ -19,7 +19,7 @@ import pytest
 
 from eir.client.node import NodeClient
 from eir.doors import s13_codec as wire
-from eir.ops import cast
+from eir.ops.demo import cast
 from tests.doors.s13 import talk
 from tests.doors.s13.peers import Mme, needs_module
 from tests.doors.s13.talk import EIR, MME, REALM

@@ -13,7 +13,7 @@ import pytest
 
 from eir.client.node import NodeClient
 from eir.errors import Refused, Unavailable
-from eir.ops import cast
+from eir.ops.demo import cast
 from tests.ops.conftest import PATIENCE_S, Node, run, serving, started, until, write_config
 
 STOLEN = cast.questions()[5]

@@ -16,9 +16,9 @@ from eir.errors import Refused
 from eir.feed.head import HEAD_NAME, open_head
 from eir.feed.keys import key_text, open_keys
 from eir.feed.publish import Habits, Published
-from eir.ops.config import load_config
 from eir.ops.desk import Desk
 from eir.ops.own_feed import has_word, own_desk
+from eir.ops.settings.config import load_config
 from eir.store.depot import Depot
 from tests.core.contents import Listed, generation_of
 from tests.ops.conftest import Node, run, serving, write_config

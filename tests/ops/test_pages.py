@@ -9,11 +9,11 @@ import typer
 from typer.main import get_command
 
 from eir.core.policy import DEFAULT_STATUS
-from eir.ops.config import read_config
 from eir.ops.pages import cli_page, eir_command, settings_page, write_pages
-from eir.ops.sample_config import default_toml
-from eir.ops.sections import Settings
-from eir.ops.setting import known_keys
+from eir.ops.settings.config import read_config
+from eir.ops.settings.sample_config import default_toml
+from eir.ops.settings.sections import Settings
+from eir.ops.settings.setting import known_keys
 
 FOLDER = Path("/etc/eir")
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from eir import limits
 from eir.core.orders import Override, check_override
 from eir.core.subscriber import ImsiCode, imsi_text
-from eir.ops import population as pop
-from eir.ops.population import LISTS, SECTIONS, device_arrays, plan_population
+from eir.ops.demo import population as pop
+from eir.ops.demo.population import LISTS, SECTIONS, device_arrays, plan_population
 
 NOW = 1_750_000_000
 SIZES = st.integers(1, 3_000)

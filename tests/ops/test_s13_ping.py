@@ -10,7 +10,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from eir.errors import Refused, Unavailable
-from eir.ops.cli import app
+from eir.ops.cli.main import app
 from eir.ops.s13_ping import PingAsk, ping
 from tests.doors.s13 import talk
 from tests.doors.s13.talk import BLACK, MME, UNKNOWN, TableChecker, running

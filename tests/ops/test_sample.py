@@ -12,9 +12,9 @@ import pytest
 
 from eir.core.imei import key_from_digits
 from eir.core.subscriber import ImsiCode, imsi_text
-from eir.ops import cast
-from eir.ops.population import LISTS, SECTIONS, plan_population
-from eir.ops.sample import SampleFacts, write_sample
+from eir.ops.demo import cast
+from eir.ops.demo.population import LISTS, SECTIONS, plan_population
+from eir.ops.demo.sample import SampleFacts, write_sample
 from tests.model.naive_eir import BlackList, Facts, Members, Override, Policy, Query, Verdict, check
 
 DEVICES, SEED, NOW = 6_000, 11, 1_750_000_000

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from eir.client.node import NodeClient
-from eir.ops import cast
+from eir.ops.demo import cast
 from tests.ops.conftest import Ran, run, serving, until, write_config
 
 NUMBER = "989121234567"

@@ -16,7 +16,7 @@ from eir.feed.publish import Publisher
 from eir.feed.sightings import open_sightings
 from eir.feed.site import file_name
 from eir.ops.outbox import Outbox
-from eir.ops.outbox_config import OutboxSettings
+from eir.ops.settings.outbox_config import OutboxSettings
 from eir.store.sighting_spool import node_key
 from eir.sync.reader import Patience
 from eir.sync.source import open_source

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from eir.core.imei import ImeiKey, digits15
-from eir.ops.population import DAY_S, RESERVED_TAC, Columns
+from eir.ops.demo.population import DAY_S, RESERVED_TAC, Columns
 
 HOME_PLMNS: Final = ("43211", "43220", "43235")
 BINDING_OVERRIDES: Final = ("cloned",)

@@ -26,12 +26,12 @@ from eir.errors import Refused, Unavailable
 from eir.feed.codec import open_snapshot
 from eir.ops import console
 from eir.ops.accepted import policy_kept
-from eir.ops.cli_ask import utc
-from eir.ops.cli_load import built_aside
-from eir.ops.config import Config, load_config
+from eir.ops.cli.ask import utc
+from eir.ops.cli.load import built_aside
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.keeping import depot_of
 from eir.ops.ordering import bulk
+from eir.ops.settings.config import Config, load_config
 from eir.serve.forecast import Day, forecast
 from eir.serve.guard import Impact, impact, questions
 from eir.store.depot import Depot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eir.ops import setting
+from eir.ops.settings import setting
 
 
 @dataclass(frozen=True, slots=True)

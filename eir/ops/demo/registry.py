@@ -27,10 +27,10 @@ from eir.feed.digest import Digest, of_delta
 from eir.feed.head import HEAD_NAME, KEYS_NAME
 from eir.feed.keys import Keys, key_text, load_secret, new_secret, seal_keys
 from eir.feed.publish import Habits, Published
-from eir.ops import cast
-from eir.ops.cli_feed import content_of_lists
-from eir.ops.config import Config
+from eir.ops.cli.feed import content_of_lists
+from eir.ops.demo import cast
 from eir.ops.desk import Desk, is_desk, read_desk, write_desk
+from eir.ops.settings.config import Config
 
 _log = logging.getLogger(__name__)
 

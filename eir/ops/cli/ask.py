@@ -23,8 +23,8 @@ from eir.errors import Refused
 from eir.ops import console
 from eir.ops.as_of import explain_as_of
 from eir.ops.chronicle import utc as utc
-from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
+from eir.ops.settings.config import Config, load_config
 from eir.wire.v1 import admin_pb2, eligibility_pb2
 
 ImeiArgument = Annotated[

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
-from eir.ops.sections import Settings
-from eir.ops.setting import Setting, is_table, settings_in
+from eir.ops.settings.sections import Settings
+from eir.ops.settings.setting import Setting, is_table, settings_in
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

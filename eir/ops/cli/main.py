@@ -17,26 +17,26 @@ import typer
 
 import eir
 from eir.errors import EirError, Refused, Unavailable
-from eir.ops import (
-    cli_ask,
-    cli_exempt,
-    cli_feed,
-    cli_impact,
-    cli_keys,
-    cli_load,
-    cli_order,
-    cli_s13,
-    cli_sightings,
-    cli_snapshot,
-    cli_sync,
-    cli_watch,
-    console,
+from eir.ops import console
+from eir.ops.cli import (
+    ask,
+    exempt,
+    feed,
+    impact,
+    keys,
+    load,
+    order,
+    s13,
+    sightings,
+    snapshot,
+    sync,
+    watch,
 )
-from eir.ops.config import config_check, load_config
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.following import SYNCING
 from eir.ops.logs import start_logging
-from eir.ops.sample_config import default_toml
+from eir.ops.settings.config import config_check, load_config
+from eir.ops.settings.sample_config import default_toml
 
 _EXIT_INTERRUPTED = 130
 _USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
@@ -64,29 +64,29 @@ is one JSON document on standard output; faults are a line on standard error.
 )
 config_app = typer.Typer(help="Check the configuration file, or print one with every setting.")
 app.add_typer(config_app, name="config", no_args_is_help=True)
-app.add_typer(cli_snapshot.app, name="snapshot", no_args_is_help=True)
-app.add_typer(cli_s13.app, name="s13", no_args_is_help=True)
-app.add_typer(cli_feed.app, name="feed", no_args_is_help=True)
-app.add_typer(cli_keys.app, name="keys", no_args_is_help=True)
-app.add_typer(cli_sync.app, name="sync", no_args_is_help=True)
-app.add_typer(cli_order.override_app, name="override", no_args_is_help=True)
-app.add_typer(cli_order.hold_app, name="hold", no_args_is_help=True)
-app.add_typer(cli_exempt.exempt_app, name="exempt", no_args_is_help=True)
-app.add_typer(cli_exempt.released_app, name="released", no_args_is_help=True)
-app.add_typer(cli_sightings.app, name="sightings", no_args_is_help=True)
-app.add_typer(cli_watch.breaker_app, name="breaker", no_args_is_help=True)
-app.add_typer(cli_watch.clock_app, name="clock", no_args_is_help=True)
+app.add_typer(snapshot.app, name="snapshot", no_args_is_help=True)
+app.add_typer(s13.app, name="s13", no_args_is_help=True)
+app.add_typer(feed.app, name="feed", no_args_is_help=True)
+app.add_typer(keys.app, name="keys", no_args_is_help=True)
+app.add_typer(sync.app, name="sync", no_args_is_help=True)
+app.add_typer(order.override_app, name="override", no_args_is_help=True)
+app.add_typer(order.hold_app, name="hold", no_args_is_help=True)
+app.add_typer(exempt.exempt_app, name="exempt", no_args_is_help=True)
+app.add_typer(exempt.released_app, name="released", no_args_is_help=True)
+app.add_typer(sightings.app, name="sightings", no_args_is_help=True)
+app.add_typer(watch.breaker_app, name="breaker", no_args_is_help=True)
+app.add_typer(watch.clock_app, name="clock", no_args_is_help=True)
 
-app.command("load")(cli_load.load)
-app.command("sample")(cli_load.sample)
-app.command("check")(cli_ask.check)
-app.command("explain")(cli_ask.explain)
-app.command("status")(cli_ask.status)
-app.command("reload")(cli_ask.reload)
-app.command("mode")(cli_order.mode)
-app.command("impact")(cli_impact.impact_of)
-app.command("diff")(cli_sync.diff)
-app.command("rollback")(cli_sync.rollback)
+app.command("load")(load.load)
+app.command("sample")(load.sample)
+app.command("check")(ask.check)
+app.command("explain")(ask.explain)
+app.command("status")(ask.status)
+app.command("reload")(ask.reload)
+app.command("mode")(order.mode)
+app.command("impact")(impact.impact_of)
+app.command("diff")(sync.diff)
+app.command("rollback")(sync.rollback)
 
 
 def _show_version(asked: bool) -> None:
@@ -158,7 +158,7 @@ def demo(
       eir demo
       eir demo --devices 100000 --once
     """
-    from eir.ops.demo import run_demo
+    from eir.ops.demo.run import run_demo
 
     start_logging("warning", as_json=False)
     if not run_demo(devices=devices, folder=folder, once=once):

@@ -15,9 +15,9 @@ from eir.doors.n5g_codec import UnknownAnswer
 from eir.doors.n5g_settings import N5gSettings, NrfSettings, OAuth2Settings
 from eir.doors.s13_settings import PeerRule, S13Settings
 from eir.errors import Refused
-from eir.ops.door_sections import N5gSection, NrfSection, OAuth2Section, S13Section
-from eir.ops.forms import split_address
-from eir.ops.setting import Spot
+from eir.ops.settings.door_sections import N5gSection, NrfSection, OAuth2Section, S13Section
+from eir.ops.settings.forms import split_address
+from eir.ops.settings.setting import Spot
 
 
 def s13_of(section: S13Section, spot: Spot) -> S13Settings | None:

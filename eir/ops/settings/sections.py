@@ -18,11 +18,11 @@ from eir import limits
 from eir.core.policy import DEFAULT_STATUS, BlackList, Policy, Status
 from eir.core.subscriber import Numbering
 from eir.errors import Refused
-from eir.ops import forms, setting
-from eir.ops.compaction_section import CompactionSection
-from eir.ops.door_sections import N5gSection, S13Section
-from eir.ops.setting import UnixSeconds
-from eir.ops.watch_sections import BreakerSection, SightingsSection
+from eir.ops.settings import forms, setting
+from eir.ops.settings.compaction_section import CompactionSection
+from eir.ops.settings.door_sections import N5gSection, S13Section
+from eir.ops.settings.setting import UnixSeconds
+from eir.ops.settings.watch_sections import BreakerSection, SightingsSection
 
 _STATUSES = tuple(status.name for status in Status)
 _POLICY = Policy()

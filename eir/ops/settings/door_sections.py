@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eir import limits
-from eir.ops import forms, setting
+from eir.ops.settings import forms, setting
 
 _STATUSES = ("UNKNOWN", "WHITELISTED", "GREYLISTED", "BLACKLISTED")
 

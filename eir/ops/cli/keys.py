@@ -23,7 +23,7 @@ from eir.feed.keys import (
     seal_keys,
 )
 from eir.ops import console
-from eir.ops.cli_ask import utc
+from eir.ops.cli.ask import utc
 from eir.ops.console import JsonOption
 
 app = typer.Typer(

@@ -22,13 +22,14 @@ from eir.core.imei import key_from_digits, masked
 from eir.core.policy import Status
 from eir.core.subscriber import imsi_from_digits, masked_imsi, masked_msisdn, msisdn_from_digits
 from eir.errors import Unavailable
-from eir.ops import cast, console
-from eir.ops.cli_load import load_into_depot, rate_line
-from eir.ops.config import Config, load_config
-from eir.ops.demo_registry import DemoRegistry, demo_registry, phone_after
+from eir.ops import console
+from eir.ops.cli.load import load_into_depot, rate_line
+from eir.ops.demo import cast
+from eir.ops.demo.registry import DemoRegistry, demo_registry, phone_after
+from eir.ops.demo.sample import write_sample
 from eir.ops.keeper import Keeper
 from eir.ops.keeping import depot_of
-from eir.ops.sample import write_sample
+from eir.ops.settings.config import Config, load_config
 
 _WIDE = 100
 _COMPILE_SECONDS = 120.0

@@ -11,7 +11,7 @@ from eir.core.delta import between
 from eir.core.generation import Generation
 from eir.feed.codec import open_snapshot
 from eir.ops import console
-from eir.ops.cli_ask import utc
+from eir.ops.cli.ask import utc
 from eir.ops.console import JsonOption
 from eir.store.export import export as export_lists
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from eir.errors import Refused
 from eir.feed.address import Address
-from eir.ops.setting import Spot
-from eir.ops.watch_sections import SightingsSection
+from eir.ops.settings.setting import Spot
+from eir.ops.settings.watch_sections import SightingsSection
 
 FOLDER: Final = "sightings"
 RINGS: Final = "rings"

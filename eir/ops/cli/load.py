@@ -19,11 +19,11 @@ from eir.core.generation import REGISTRY
 from eir.errors import Refused, Unavailable
 from eir.feed.codec import open_snapshot
 from eir.ops import console, ordering
-from eir.ops.cli_order import fate_text
-from eir.ops.config import Config, load_config
+from eir.ops.cli.order import fate_text
 from eir.ops.console import ConfigOption, JsonOption
+from eir.ops.demo.sample import write_sample
 from eir.ops.keeping import FeedKeeping, depot_of
-from eir.ops.sample import write_sample
+from eir.ops.settings.config import Config, load_config
 
 if TYPE_CHECKING:
     from eir.store.importers.scratch import Progress

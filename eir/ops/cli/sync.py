@@ -19,12 +19,12 @@ from eir.core.generation import FEEDS, OPERATOR, REGISTRY
 from eir.errors import Refused, Unavailable
 from eir.ops import chronicle, console, reload_guard
 from eir.ops.chronicle import happenings, this_person
-from eir.ops.cli_ask import utc
-from eir.ops.config import Config, load_config
+from eir.ops.cli.ask import utc
 from eir.ops.console import ConfigOption, JsonOption
-from eir.ops.follow import Follow
 from eir.ops.following import STATUS, follow_once
 from eir.ops.keeping import FeedKeeping, depot_of
+from eir.ops.settings.config import Config, load_config
+from eir.ops.settings.follow import Follow
 from eir.ops.weighing import beside_in, judge_by
 from eir.store.depot import Depot
 from eir.sync.outcome import SyncOutcome
@@ -34,10 +34,11 @@ app = typer.Typer(
 
 \b
 Examples:
-  eir sync run
+  eir sync --once
   eir sync status
   eir sync accept
-"""
+""",
+    invoke_without_command=True,
 )
 WhyOption = Annotated[str, typer.Option("--why", help="Why; kept with your name and the time.")]
 SerialArgument = Annotated[int, typer.Argument(metavar="SERIAL", min=1, help="A kept serial.")]
@@ -45,6 +46,24 @@ OperatorOption = Annotated[
     bool, typer.Option("--operator", help="The operator's feed, not the registry's.")
 ]
 _PATIENCE_S = 600.0
+
+
+@app.callback()
+def _once(
+    context: typer.Context,
+    once: Annotated[
+        bool, typer.Option("--once", help="Ask the feed now, once: `eir sync run` as it is.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    if context.invoked_subcommand is not None:
+        if once or config or as_json:
+            raise typer.BadParameter("options go behind the command: eir sync status --json")
+    elif once:
+        run(config=config, as_json=as_json)
+    else:
+        raise typer.BadParameter("give --once, or a command")
 
 
 @app.command()

@@ -23,14 +23,14 @@ from eir.feed.keys import key_from_text, load_secret, open_keys, read_keys
 from eir.feed.publish import Habits, Published
 from eir.feed.site import Site
 from eir.ops import console
-from eir.ops.cli_ask import utc
-from eir.ops.cli_keys import read_keys_file
-from eir.ops.cli_load import teller
-from eir.ops.config import Config, load_config
+from eir.ops.cli.ask import utc
+from eir.ops.cli.keys import read_keys_file
+from eir.ops.cli.load import teller
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.desk import Desk, is_desk, read_desk, write_desk
 from eir.ops.feed_reading import FeedReader, changes_of, reading
 from eir.ops.ordering import bulk
+from eir.ops.settings.config import Config, load_config
 
 app = typer.Typer(
     help="""Publish lists as a signed feed; verify one, read its log.

@@ -26,9 +26,9 @@ from eir.feed.sightings import FileName, Sightings, file_name, open_sightings
 from eir.feed.site import Site
 from eir.ops import console
 from eir.ops.chronicle import utc
-from eir.ops.config import load_config
 from eir.ops.console import ConfigOption, JsonOption
-from eir.ops.outbox_config import FOLDER
+from eir.ops.settings.config import load_config
+from eir.ops.settings.outbox_config import FOLDER
 from eir.store.depot import Depot
 from eir.store.sighting_spool import node_key, standing_of
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eir import limits
-from eir.ops import setting
+from eir.ops.settings import setting
 from eir.serve.control import MINUTES
 
 

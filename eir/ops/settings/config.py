@@ -24,12 +24,12 @@ from eir.core.subscriber import Numbering
 from eir.doors.n5g_settings import N5gSettings
 from eir.doors.s13_settings import S13Settings
 from eir.errors import Refused
-from eir.ops import door_config, forms, setting
 from eir.ops.compaction import CompactionLimits
-from eir.ops.door_sections import N5gSection, S13Section
-from eir.ops.follow import Follow, follow_of, guard_of, operator_follow_of
-from eir.ops.outbox_config import OutboxSettings, outbox_of
-from eir.ops.sections import (
+from eir.ops.settings import door_config, forms, setting
+from eir.ops.settings.door_sections import N5gSection, S13Section
+from eir.ops.settings.follow import Follow, follow_of, guard_of, operator_follow_of
+from eir.ops.settings.outbox_config import OutboxSettings, outbox_of
+from eir.ops.settings.sections import (
     AdminSection,
     BlackSection,
     GraceSection,
@@ -42,8 +42,8 @@ from eir.ops.sections import (
     Settings,
     WorkersSection,
 )
-from eir.ops.setting import Source, Spot
-from eir.ops.watch_sections import BreakerSection
+from eir.ops.settings.setting import Source, Spot
+from eir.ops.settings.watch_sections import BreakerSection
 from eir.serve.breaker import BreakerLimits
 from eir.serve.guard import GuardLimits
 

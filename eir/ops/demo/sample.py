@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir import limits
-from eir.ops import cast
-from eir.ops.population import SECTIONS, Columns, plan_population
+from eir.ops.demo import cast
+from eir.ops.demo.population import SECTIONS, Columns, plan_population
 
 Progress = Callable[[int, int], None]
 """Called with the devices written and the devices wanted."""

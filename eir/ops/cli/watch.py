@@ -16,8 +16,8 @@ import typer
 from eir.errors import Refused
 from eir.ops import chronicle, console
 from eir.ops.chronicle import utc
-from eir.ops.config import Config, load_config
 from eir.ops.console import ConfigOption, JsonOption
+from eir.ops.settings.config import Config, load_config
 from eir.serve import control as page
 from eir.serve.control import MINUTES, RESET, RESET_AS_NORMAL, Control
 

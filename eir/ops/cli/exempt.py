@@ -14,10 +14,10 @@ from eir.core.orders import Order
 from eir.core.subscriber import msisdn_from_typed
 from eir.errors import Refused
 from eir.ops import console, ordering, typed
-from eir.ops.cli_ask import utc
-from eir.ops.cli_order import DeskOption, WhyOption, tell, tell_held
-from eir.ops.config import Config, load_config
+from eir.ops.cli.ask import utc
+from eir.ops.cli.order import DeskOption, WhyOption, tell, tell_held
 from eir.ops.console import ConfigOption, JsonOption
+from eir.ops.settings.config import Config, load_config
 
 exempt_app = typer.Typer(
     help="""Exempt subscribers, or equipment, from the rules.

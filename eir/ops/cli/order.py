@@ -20,10 +20,10 @@ from eir.core.imei import ImeiKey, digits15
 from eir.core.orders import HOLDABLE_REASONS, Hold, Order, Override, check_hold
 from eir.errors import Refused
 from eir.ops import console, ordering, typed
-from eir.ops.cli_ask import utc
-from eir.ops.config import Config, load_config
+from eir.ops.cli.ask import utc
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.order_words import hold_id, hold_text
+from eir.ops.settings.config import Config, load_config
 
 override_app = typer.Typer(
     help="""Admit or refuse a device or number, whatever lists say.

@@ -11,8 +11,8 @@ from eir.errors import Refused
 from eir.feed.address import Address
 from eir.feed.envelope import PublicKey
 from eir.feed.keys import key_from_text
-from eir.ops.sections import FeedSection, GuardSection
-from eir.ops.setting import Spot
+from eir.ops.settings.sections import FeedSection, GuardSection
+from eir.ops.settings.setting import Spot
 from eir.serve.guard import GuardLimits
 from eir.sync.pace import Pace
 from eir.sync.plan import PlanLimits

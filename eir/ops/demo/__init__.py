@@ -1,0 +1,1 @@
+"""A nation made up: its devices, its registry, and the first minute with the engine."""
