@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -211,10 +212,15 @@ def _started(
 
 
 def _copied(place: Node) -> Path:
-    """Another folder whose depot holds hard links to the same snapshots."""
+    """Another folder whose depot has hard links to the same snapshots, and all else for itself."""
     folder = place.folder.with_name(f"{place.folder.name}-copy")
     folder.mkdir(exist_ok=True)
-    subprocess.run(["cp", "-al", place.depot, folder / "depot"], check=True)
+
+    def copy(source: str, target: str) -> None:
+        (os.link if Path(source).parent.name == "snapshots" else shutil.copy2)(source, target)
+
+    living = shutil.ignore_patterns("*.lock", "*.sock", "workers", "control")
+    shutil.copytree(place.depot, folder / "depot", copy_function=copy, ignore=living)
     return folder
 
 
