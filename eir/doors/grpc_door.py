@@ -167,7 +167,6 @@ class GrpcDoor:
                 await self._server.stop(left)
         except TimeoutError:
             _log.error("the gRPC server does not stop in time: left as it is")
-        self._serving.cancel()
         for listener in self._listeners:
             listener.release()
 

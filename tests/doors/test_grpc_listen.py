@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from eir.doors.grpc_door import GrpcSettings
+from eir.doors.grpc_door import GrpcDoor, GrpcSettings
 from eir.errors import Refused
 
 CLEAR_ELSEWHERE = ["0.0.0.0:0", "[::]:0", "192.0.2.7:50061", "eir.example:50061", "*:50061"]
@@ -155,17 +155,19 @@ def test_what_is_no_socket_is_taken_over_by_nobody(start, tmp_path):
     assert (tmp_path / "s").read_text() == "mine"
 
 
-def test_a_server_that_ends_by_itself_ends_its_worker(start, loop_thread, monkeypatch):
+def test_a_server_that_ends_by_itself_ends_its_worker(checker, loop_thread, monkeypatch):
     ended = threading.Event()
     monkeypatch.setattr("eir.doors.grpc_door.end_loudly", lambda *_: ended.set())
-    door = start("127.0.0.1:0")
+    door = GrpcDoor(GrpcSettings(listen=("127.0.0.1:0",)), checker)
+    loop_thread.run(door.start())
     loop_thread.run(door._server.stop(None))
     assert ended.wait(30)
 
 
-def test_a_server_that_never_stops_is_left(start, loop_thread, monkeypatch):
+def test_a_server_that_never_stops_is_left(checker, loop_thread, monkeypatch):
     monkeypatch.setattr("eir.doors.grpc_door._STOP_MARGIN_SECONDS", 0.01)
-    door = start("127.0.0.1:0")
+    door = GrpcDoor(GrpcSettings(listen=("127.0.0.1:0",)), checker)
+    loop_thread.run(door.start())
     stop = door._server.stop
 
     async def stuck(_: float | None) -> None:
@@ -173,4 +175,4 @@ def test_a_server_that_never_stops_is_left(start, loop_thread, monkeypatch):
 
     door._server.stop = stuck
     loop_thread.run(door.stop(0))
-    door._server.stop = stop
+    loop_thread.run(stop(None))

@@ -310,9 +310,7 @@ def test_another_content_is_a_failure_and_no_overtaking(
 ) -> None:
     house.says(2, 3)
     real = compaction._told
-    monkeypatch.setattr(
-        compaction, "_told", lambda *given: replace(real(*given), digest="0" * 32)
-    )
+    monkeypatch.setattr(compaction, "_told", lambda *given: replace(real(*given), digest="0" * 32))
     asyncio.run(house.until(lambda: house.state.last is not None))
     assert house.state.last is not None
     assert (house.state.last.kind, house.state.last.reason) == ("failed", "compaction-digest")
