@@ -180,7 +180,7 @@ class Crew:
             if late:
                 _log.error("not everybody drained in time: cut")
                 for member in self._members.values():
-                    member.tell(signal.SIGKILL)
+                    member.cut()
                 if self._orphans_leave:
                     self._cut_orphans()
                 await asyncio.wait(late)
