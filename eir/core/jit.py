@@ -35,7 +35,9 @@ def _stamp() -> str:
     seen = hashlib.sha256()
     house = Path(__file__).parent.parent
     for source in [house / "limits.py", *sorted(house.glob("*/*.py"))]:
-        if b"compiled" in (text := source.read_bytes()) or source.name == "limits.py":
+        text = source.read_bytes()
+        # What is compiled takes constants of core and of limits into its machine code.
+        if source.parent.name == "core" or source.name == "limits.py" or b"compiled" in text:
             seen.update(text)
     versions = (platform.python_version(), numba.__version__, llvmlite.__version__, np.__version__)
     seen.update(repr((versions, llvmlite.binding.get_host_cpu_name())).encode())
@@ -43,12 +45,12 @@ def _stamp() -> str:
 
 
 def _cache_folder() -> str:
-    """A folder of ours for exactly this code, or where NUMBA_CACHE_DIR points."""
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    if given:
-        return given
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "eir", f"kernel-{_stamp()}")
+    """A folder for exactly this code, in NUMBA_CACHE_DIR or in the user's cache."""
+    base = os.environ.get("NUMBA_CACHE_DIR")
+    if not base:
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        base = os.path.join(cache, "eir")
+    return os.path.join(base, f"kernel-{_stamp()}")
 
 
 vars(numba.config)["CACHE_DIR"] = _cache_folder()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from eir.core.explanation import Explanation, explain
 from eir.core.generation import OPERATOR, REGISTRY, Generation
 from eir.core.tables import Tables
+from eir.errors import Corrupt
 from eir.ops.accepted import policy_kept
 from eir.ops.keeping import depot_of
 from eir.ops.settings.config import Config
@@ -46,7 +47,7 @@ def explain_as_of(settings: Config, serial: int, imei: int, msisdn: int, imsi: i
     part = beside.feeds.get(REGISTRY) if beside else None
     served = part is not None and part.serial == serial
     session = part.session if part else None
-    registry = depot.open_newest(REGISTRY, serial=serial, session=session).generation
+    registry = _built_again(depot, REGISTRY, serial, session)
     operator = _operator(depot, beside)
     policy = (policy_kept(depot, beside.policy) if beside else None) or settings.policy
     now = beside.at if beside and served else registry.made_at
@@ -86,4 +87,13 @@ def _operator(depot: Depot, beside: Served | None) -> Generation | None:
     part = beside.feeds.get(OPERATOR)
     if part is None:
         return None
-    return depot.open_newest(OPERATOR, serial=part.serial, session=part.session).generation
+    return _built_again(depot, OPERATOR, part.serial, part.session)
+
+
+def _built_again(depot: Depot, feed: str, serial: int, session: str | None) -> Generation:
+    """A feed as of exactly this serial, where the depot would fall back to an older good one."""
+    generation = depot.open_newest(feed, serial=serial, session=session).generation
+    if generation.serial != serial:
+        detail = f"{feed} serial {serial} can't be built again: {generation.serial} is good"
+        raise Corrupt("delta", detail, where=str(depot.folder))
+    return generation

@@ -168,9 +168,10 @@ class SightingSpool:
         _sync_folder(self._folder)
         target = self._outgoing / str(name)
         aside.rename(target)
+        # From here the number is used up, whatever else fails: it never names other rows.
+        done, self.sequence, self._rows = self.sequence, self.sequence + 1, self._rows[:0]
         _sync_folder(self._outgoing)
-        self._path(self.sequence).unlink()
-        self.sequence, self._rows = self.sequence + 1, self._rows[:0]
+        self._path(done).unlink(missing_ok=True)
         return Waiting(name, target, len(raw))
 
     def waiting(self) -> list[Waiting]:
@@ -181,6 +182,8 @@ class SightingSpool:
 
     def gone_out(self, waiting: Waiting) -> None:
         """The outbox has it."""
+        if waiting.name.sequence != self.sequence:
+            self._path(waiting.name.sequence).unlink(missing_ok=True)  # where a seal could not
         waiting.path.unlink()
 
     def _path(self, sequence: int) -> Path:

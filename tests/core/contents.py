@@ -34,7 +34,10 @@ IMSIS = [432_111_111_111_111 << 4 | 15, 432_111_111_111_112 << 4 | 15, 26_201 <<
 BLOCKS = [(10, 19), (21, 30), (65_000, 66_000), (200_000, 300_000)]
 DEADLINES = [0, 1_750_000_000, 4_294_967_295]
 HOLDS = [Hold(1_800_000_000, (35_209_900,), "grace-expired"), Hold(1_900_000_000, who="a")]
-ORDERS = [Order("mode.shadow", who="a", at=7, why="ب"), Order("released", 12_345, 12_345, "b")]
+ORDERS = [
+    Order("mode.shadow", who="a", at=1_750_000_000, why="ب"),
+    Order("released", 12_345, 12_345, "b"),
+]
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ def test_a_killed_worker_takes_only_its_own_connections_along(new_node, press):
     assert not any(load.cut)
     assert 0 in load.lost, "the other worker's clients were disturbed"
     assert any(load.lost), "the victim had no clients: nothing was tried"
-    assert node.status().checks["BLACKLISTED"] == 200 * sum(g.total() for g in load.good)
+    counted, answered = node.status().checks["BLACKLISTED"], sum(g.total() for g in load.good)
+    # What the victim had decided, and died before it could say, is counted too.
+    assert 200 * answered <= counted <= 200 * (answered + sum(load.lost))
 
 
 @each_engine

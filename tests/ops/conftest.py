@@ -148,6 +148,6 @@ def loaded(tmp_path_factory: pytest.TempPathFactory, lists: Path) -> Path:
 
 @pytest.fixture
 def folder(loaded: Path, tmp_path: Path) -> Path:
-    """A copy of it, for one test."""
-    sockets = shutil.ignore_patterns("door", "*.sock")
-    return Path(shutil.copytree(loaded, tmp_path / "node", ignore=sockets))
+    """A copy of it, for one test, of which nothing served yet."""
+    elsewhere = shutil.ignore_patterns("door", "*.sock", "served.jsonl", "policies")
+    return Path(shutil.copytree(loaded, tmp_path / "node", ignore=elsewhere))

@@ -118,6 +118,20 @@ def test_as_of_a_serial_that_came_with_others(feed: Feed, config: Path) -> None:
     assert explained(config, FIRST, 2)["status"] == "STATUS_BLACKLISTED"
 
 
+def test_as_of_a_serial_whose_files_are_damaged(feed: Feed, config: Path) -> None:
+    assert sync(config).document["to"] == 1
+    feed.publish(5_000, stolen=[1])
+    assert sync(config).document["to"] == 2
+    (delta,) = (config.parent / "depot/deltas").iterdir()
+    delta.chmod(0o600)
+    raw = bytearray(delta.read_bytes())
+    raw[-1] ^= 1
+    delta.write_bytes(raw)
+    ran = run("explain", f"{FIRST + 2:014d}", "--as-of", 2, "--config", config)
+    assert (ran.code, ran.out) == (1, "")
+    assert "registry serial 2 can't be built again: 1 is good" in ran.err
+
+
 def test_who_did_what_is_told(node: Node, feed: Feed, config: Path) -> None:
     me = pwd.getpwuid(os.getuid()).pw_name
     feed.publish(5_000, stolen=[1])

@@ -28,7 +28,7 @@ _FIRST, _LAST = 946_684_800, 4_291_747_199  # 2000 … 2105: deadlines that a fi
 
 def _loadable(content: Content) -> Content:
     """The content without what a list file can't say."""
-    kept = {name: listed for name, listed in content.items() if name != "holds"}
+    kept = dict(content)
     if "grey" in kept:
         rows = frozenset(row for row in kept["grey"].rows if _FIRST <= row[2] <= _LAST)
         kept["grey"] = Listed(rows)
