@@ -117,13 +117,12 @@ def impact(
         asked += int(counted.sum())
         refused += int(fresh.sum())
         admitted += int((before & ~after & counted).sum())
-        devices += len(np.unique(imei[fresh & (imei != 0)]))
+        named = imei[fresh & (imei != 0)]
+        devices += len(np.unique(named))
         codes, counts = np.unique(rows[1][fresh, 2], return_counts=True)
         for code, count in zip(codes, counts, strict=True):
             reasons[new.reason_names[int(new.reasons[code])]] += int(count)
-        groups, counts = np.unique(
-            imei[fresh & (imei != 0)] // np.uint64(limits.SERIAL_SPAN_KEYS), return_counts=True
-        )
+        groups, counts = np.unique(named // np.uint64(limits.SERIAL_SPAN_KEYS), return_counts=True)
         for tac, count in zip(groups, counts, strict=True):
             tacs[int(tac)] += int(count)
     return Impact(asked, refused, admitted, dict(reasons), dict(tacs), devices)
