@@ -277,14 +277,14 @@ class Keeper:
         with ThreadPoolExecutor(1, "verify", initializer=_yield_to_workers) as aside:
             build = partial(self._build, config, feed)
             taken, serving = await loop.run_in_executor(aside, build)
-            now = int(self._clock())
+            was, now = self._serving(), int(self._clock())
             try:
                 if serving is not None and not weighed:
-                    asked = (self._depot, config.guard, self._serving(), serving, now)
+                    asked = (self._depot, config.guard, was, serving, now)
                     judge = partial(weigh, *asked, again=feed is None)
                     await loop.run_in_executor(aside, judge)
                 if serving is not None:
-                    await loop.run_in_executor(aside, write_down, self._depot, serving, now)
+                    await loop.run_in_executor(aside, write_down, self._depot, serving, now, was)
             except (Refused, OSError):
                 _close(taken, but=before)
                 raise
