@@ -103,8 +103,11 @@ COMMANDS = [
 def parse(command: Any, words: list[str], above: Any = None) -> None:
     """Resolve a command line as typer would, without running it."""
     context = command.make_context(command.name, words, parent=above)
+    words = [*context._protected_args, *context.args]
+    if not words and getattr(command, "invoke_without_command", False):
+        return
     if members := getattr(command, "commands", None):
-        name, *rest = [*context._protected_args, *context.args]
+        name, *rest = words
         assert name in members, f"no command {name!r}"
         parse(members[name], rest, context)
 

@@ -15,6 +15,7 @@ Never signals, never reads configuration, never loads anything: ops does.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -29,16 +30,19 @@ from grpc_reflection.v1alpha import reflection
 from eir import limits
 from eir.doors import eligibility_codec as codec
 from eir.doors.grpc_health import Health
-from eir.doors.rpc_border import Context, answered
+from eir.doors.rpc_border import Context, answered, end_loudly
 from eir.doors.rpc_counts import RpcCounts
 from eir.doors.rpc_listen import Listener, TlsCredentials, new_server, serve, tls_of
 from eir.serve.checker import Answer
 from eir.serve.events import Events
 
+_log = logging.getLogger(__name__)
+
 SERVICE: Final = "eir.v1.Eligibility"
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 _QUIET_SECONDS: Final = 0.05
 _MAX_SECONDS_TO_QUIET: Final = 1.0
+_STOP_MARGIN_SECONDS: Final = 2.0
 
 
 class Checks(Protocol):
@@ -59,8 +63,8 @@ class GrpcSettings:
     listen: addresses as ``rpc_listen.serve`` takes them. client_ca: clients must show a
     certificate that leads to it. plaintext_accepted: listen in clear where other machines reach it.
     max_streams: open CheckStream calls. max_calls: open calls of every kind, streams included.
-    share_port: several processes on one port (SO_REUSEPORT). drain_seconds: how long ``stop`` waits
-    for calls in flight.
+    share_port: several processes on one port (SO_REUSEPORT). take_over: a Unix socket's name is
+    taken though somebody answers there. drain_seconds: how long ``stop`` waits for calls in flight.
     """
 
     listen: tuple[str, ...] = ("127.0.0.1:50061",)
@@ -73,6 +77,7 @@ class GrpcSettings:
     max_streams: int = limits.MAX_GRPC_STREAMS
     max_calls: int = limits.MAX_GRPC_CALLS
     share_port: bool = False
+    take_over: bool = False
     drain_seconds: float = 10.0
 
 
@@ -120,7 +125,15 @@ class GrpcDoor:
             settings.listen,
             tls=self._tls,
             plaintext_accepted=settings.plaintext_accepted,
+            take_over=settings.take_over,
         )
+
+        self._serving = asyncio.create_task(self._server.wait_for_termination())
+        self._serving.add_done_callback(self._served)
+
+    def _served(self, serving: asyncio.Task[bool]) -> None:
+        if not serving.cancelled() and not self._health.draining:
+            end_loudly("gRPC", serving.exception())
 
     def readiness_changed(self) -> None:
         """Tell health watchers to look again. May be called from any thread, while started."""
@@ -148,7 +161,12 @@ class GrpcDoor:
             task.cancel()
         begun = self._loop.time()
         await self._quiet(min(seconds, _MAX_SECONDS_TO_QUIET))
-        await self._server.stop(max(0.0, seconds - (self._loop.time() - begun)))
+        left = max(0.0, seconds - (self._loop.time() - begun))
+        try:
+            async with asyncio.timeout(left + _STOP_MARGIN_SECONDS):
+                await self._server.stop(left)
+        except TimeoutError:
+            _log.error("the gRPC server does not stop in time: left as it is")
         for listener in self._listeners:
             listener.release()
 

@@ -30,7 +30,7 @@ from eir import limits
 from eir.doors import eligibility_codec as codec
 from eir.doors.check_reader import read_checks
 from eir.doors.check_replies import CheckReplies
-from eir.doors.rpc_border import status_of
+from eir.doors.rpc_border import end_loudly, status_of
 from eir.doors.rpc_counts import RpcCounts
 from eir.doors.rpc_listen import Listener, bind
 from eir.serve.checker import Answer
@@ -81,6 +81,7 @@ class NativeSettings:
     max_checks_per_message: int = limits.MAX_CHECKS_PER_MESSAGE
     max_calls: int = limits.MAX_NATIVE_WAITING_CALLS
     share_port: bool = False
+    take_over: bool = False
     drain_seconds: float = 10.0
     io_threads: int = 1
 
@@ -126,6 +127,7 @@ class NativeDoor:
                 self._add,
                 clear=True,
                 plaintext_accepted=settings.plaintext_accepted,
+                take_over=settings.take_over,
             )
             await self._behind.start()
         except BaseException:
@@ -202,7 +204,7 @@ class _Desk:
         self._decide = decide
         self._counts = counts
         self._replies = CheckReplies()
-        self._thread = threading.Thread(target=self._serve, name="native-door", daemon=True)
+        self._thread = threading.Thread(target=self._stay, name="native-door", daemon=True)
         self.takes = 0
         self.idle = True
 
@@ -216,6 +218,12 @@ class _Desk:
     def join(self) -> None:
         """Wait a moment for the thread: what it decides on has been cut."""
         self._thread.join(1.0)
+
+    def _stay(self) -> None:
+        try:
+            self._serve()
+        except BaseException as failure:  # the front would go on accepting
+            end_loudly("native gRPC", failure)
 
     def _serve(self) -> None:
         most = self._settings.max_calls

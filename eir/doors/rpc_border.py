@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from typing import NoReturn
 
 import grpc
 import grpc.aio
@@ -13,6 +15,13 @@ from eir.errors import Refused, Unavailable
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 _log = logging.getLogger(__name__)
+
+
+def end_loudly(door: str, failure: BaseException | None) -> NoReturn:
+    """End this worker: its door accepts what nobody answers any more, and a new one would."""
+    _log.critical("the %s door has ended: so does its worker", door, exc_info=failure)
+    logging.shutdown()
+    os._exit(1)
 
 
 async def answered(

@@ -118,6 +118,7 @@ async def serve(
     *,
     tls: TlsCredentials | None,
     plaintext_accepted: bool = False,
+    take_over: bool = False,
     socket_mode: int = 0o660,
 ) -> tuple[Listener, ...]:
     """Bind every address and start; all or none. TLS is spoken on every address but Unix sockets.
@@ -138,6 +139,7 @@ async def serve(
             add,
             clear=tls is None,
             plaintext_accepted=plaintext_accepted,
+            take_over=take_over,
             socket_mode=socket_mode,
         )
     except Refused:
@@ -154,19 +156,23 @@ def bind(
     *,
     clear: bool,
     plaintext_accepted: bool,
+    take_over: bool = False,
     socket_mode: int = 0o660,
 ) -> tuple[Listener, ...]:
     """Bind every address by ``add``, an engine's own function, which gives back the port.
 
     Where an address may be is the same for every engine; see ``serve``, also for what it raises.
-    ``clear``: no TLS is spoken. After Refused the engine may have ports bound, but no socket's name
-    is left.
+    ``clear``: no TLS is spoken. ``take_over``: a Unix socket's name is taken from who answers
+    there, who keeps its connections. After Refused the engine may have ports bound, but no socket's
+    name is left.
     """
     bound: list[Listener] = []
     try:
         for address in addresses:
             if address.startswith(_UNIX):
-                bound.append(_bind_unix(add, Path(address.removeprefix(_UNIX)), socket_mode))
+                path = Path(address.removeprefix(_UNIX))
+                _refuse_unless_free(path, take_over=take_over)
+                bound.append(_bind_unix(add, path, socket_mode))
             else:
                 bound.append(_bind_tcp(add, address, clear=clear and not plaintext_accepted))
     except Refused:
@@ -195,7 +201,6 @@ def _bind_unix(add: Callable[[str], int], path: Path, mode: int) -> Listener:
 
     So there is no moment in which others could connect, and a dead node's socket is replaced.
     """
-    _refuse_unless_free(path)
     try:
         with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as private:
             scratch = Path(private, "s")
@@ -208,13 +213,15 @@ def _bind_unix(add: Callable[[str], int], path: Path, mode: int) -> Listener:
     return Listener(f"{_UNIX}{path}", (made.st_dev, made.st_ino))
 
 
-def _refuse_unless_free(path: Path) -> None:
+def _refuse_unless_free(path: Path, *, take_over: bool) -> None:
     try:
         mode = os.lstat(path).st_mode
     except OSError:
         return
     if not stat.S_ISSOCK(mode):
         raise Refused("listen-failed", "the name is taken by something else", where=str(path))
+    if take_over:
+        return
     with socket.socket(socket.AF_UNIX) as probe:
         if probe.connect_ex(str(path)) == 0:
             raise Refused("listen-failed", "another server answers there", where=str(path))

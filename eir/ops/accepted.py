@@ -20,6 +20,7 @@ from eir.core.generation import OPERATOR, REGISTRY, Generation
 from eir.core.policy import Policy
 from eir.errors import Corrupt, Refused, Unavailable
 from eir.ops.keeping import pinned_serial
+from eir.ops.reload_guard import has_served
 from eir.serve.handover import policy_of
 from eir.serve.holder import Serving
 from eir.store.depot import Depot, Opened
@@ -37,8 +38,10 @@ class Rebuilt:
     served: Served
 
 
-def write_down(depot: Depot, serving: Serving, at: int) -> None:
-    """Note that this serves from now on, unless it does already. Raises OSError."""
+def write_down(depot: Depot, serving: Serving, at: int, was: Serving | None = None) -> None:
+    """Note that this serves from now on, in the place of what ``was``, unless it does already;
+    a person's acceptance of it lapses then. Raises OSError.
+    """
     tables = serving.tables
     raw = policy_bytes(tables.chosen)
     served = Served(
@@ -51,6 +54,7 @@ def write_down(depot: Depot, serving: Serving, at: int) -> None:
     last = depot.served.last()
     if last is None or last.content != served.content:
         depot.served.append(served, raw)
+    has_served(depot, was, serving)
 
 
 def unchanged(depot: Depot, policy: Policy, last: Served) -> bool:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from eir.core.generation import FEEDS, Generation
-from eir.errors import Conflict, EirError, Refused
+from eir.errors import Conflict, Corrupt, EirError, Refused
 from eir.feed.codec import SnapshotFacts, SnapshotHead
 from eir.ops.compactor import ONE_THREAD, Order, Told
 from eir.store.depot import Depot, Opened
@@ -214,7 +214,7 @@ class Compaction:
     def _adopt(self, feed: str, opened: Opened, path: Path, told: Told) -> None:
         pinned = opened.generation
         if told.digest != pinned.digest:
-            raise Conflict(f"the next base has digest {told.digest}, not {pinned.digest}")
+            raise Corrupt("digest", f"the next base has {told.digest}, not {pinned.digest}")
         facts = SnapshotFacts(path, told.size, told.sha256, told.digest, {})
         self._depot.adopt_base(facts, _head(pinned), of=opened.kept.file, keep=self._keep(feed))
 

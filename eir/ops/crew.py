@@ -20,6 +20,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -76,6 +77,13 @@ class _Member:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.handle, number)
 
+    def cut(self) -> None:
+        """Kill it; who has not said its number yet is heard no longer, and ends as it does."""
+        self.state = DRAINING
+        self.tell(signal.SIGKILL)
+        if self.handle < 0:
+            self.end.shutdown(socket.SHUT_RDWR)
+
 
 class Crew:
     """A number of workers under one keeper. Every method is called on the keeper's loop."""
@@ -97,11 +105,17 @@ class Crew:
         self._forking = asyncio.Lock()
         self._tending: list[asyncio.Task[None]] = []
         self._orphans = _orphans(folder)
+        self._orphans_leave = False
+        self._orphans_gone = asyncio.Event()
 
     @property
     def orphaned(self) -> bool:
         """Workers of a keeper that has died still answer."""
         return bool(self._orphans)
+
+    @property
+    def _patience(self) -> float:
+        return self._config.grpc.drain_seconds + _DRAIN_MARGIN_SECONDS
 
     async def start(
         self, order: ServeOrder, tables: Tables | None, config: Config
@@ -112,9 +126,6 @@ class Crew:
         open its doors.
         """
         self._config = config
-        for address in config.grpc.listen if self.orphaned else ():
-            if address.startswith("unix:"):  # has one listener: the old one keeps its connections
-                Path(address.removeprefix("unix:")).unlink(missing_ok=True)
         self._take_note(order, tables)
         _log.info(
             "proving the kernel; a version's first start compiles it, for half a minute or so"
@@ -154,31 +165,39 @@ class Crew:
         return next(self._numbers)
 
     async def stop(self) -> None:
-        """Drain everybody, orphans too; who is not done in time is cut."""
+        """Drain everybody; who is not done in time is cut, and so are orphans sent home before."""
         self._stopping.set()
         for member in self._members.values():
             member.state = DRAINING
             member.tell(signal.SIGTERM)
             if member.handle < 0:
                 member.end.shutdown(socket.SHUT_RDWR)
-        self.send_orphans_home()
-        if self._tending:
-            patience = self._config.grpc.drain_seconds + _DRAIN_MARGIN_SECONDS
-            _, late = await asyncio.wait(self._tending, timeout=patience)
+        leaving: list[asyncio.Task[object]] = [*self._tending]
+        if self._orphans_leave:
+            leaving.append(asyncio.create_task(self._orphans_gone.wait()))
+        if leaving:
+            _, late = await asyncio.wait(leaving, timeout=self._patience)
             if late:
-                _log.error("%d workers did not drain in time: cut", len(late))
+                _log.error("not everybody drained in time: cut")
                 for member in self._members.values():
-                    member.tell(signal.SIGKILL)
+                    member.cut()
+                if self._orphans_leave:
+                    self._cut_orphans()
                 await asyncio.wait(late)
         self._nursery.close()
 
     def send_orphans_home(self) -> None:
-        """Have the workers of a dead keeper drain."""
+        """Have the workers of a dead keeper drain; who is not done in time is cut."""
+        if self._orphans_leave or not self._orphans:
+            return
+        self._orphans_leave = True
+        loop = asyncio.get_running_loop()
         for pid, handle in self._orphans.items():
             _log.info("worker process %d of the keeper before drains", pid)
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGTERM)
-            asyncio.get_running_loop().add_reader(handle, self._orphan_gone, pid)
+            loop.add_reader(handle, self._orphan_gone, pid)
+        loop.call_later(self._patience, self._cut_orphans)
 
     def tally(self) -> Tally:
         """What was counted since the keeper started."""
@@ -220,7 +239,7 @@ class Crew:
         _, late = await asyncio.wait(asked, timeout=_ORDER_SECONDS)
         for future in late:
             _log.error("worker process %d does not follow orders: cut", asked[future].pid)
-            asked[future].tell(signal.SIGKILL)
+            asked[future].cut()
         answers = await asyncio.gather(*asked)
         self._meanings = {n: m for n, m in self._meanings.items() if n >= self._order.number}
         return [answer for answer in answers if answer is not None]
@@ -231,7 +250,7 @@ class Crew:
         try:
             send(member.end, *pack_order(order))
         except BlockingIOError:
-            member.tell(signal.SIGKILL)
+            member.cut()
         except (BrokenPipeError, ConnectionResetError):
             _log.debug("worker process %d was gone before its order", member.pid)
         return answer
@@ -244,7 +263,7 @@ class Crew:
             member = await self._hire(slot)
             answer = self._ask(member, self._order)
             if quick_ends == self._restarts[slot] == 0:
-                answer.add_done_callback(lambda done: first.set_result(done.result()))
+                answer.add_done_callback(partial(_pass_on, first))
             await self._listen(member)
             del self._members[slot]
             self._part_with(member)
@@ -262,7 +281,9 @@ class Crew:
         ours, theirs = new_pair()
         ours.setblocking(False)
         self._state_id = max(self._state_id + 1, int(time.time()))
-        commission = Commission(slot, self._config, self._folder, self._state_id)
+        commission = Commission(
+            slot, self._config, self._folder, self._state_id, take_over=self.orphaned
+        )
         with theirs:
             try:
                 await self._fork(commission, theirs)
@@ -298,7 +319,7 @@ class Crew:
         if answer.number == 0:
             with contextlib.suppress(ProcessLookupError):
                 member.pid, member.handle = answer.pid, os.pidfd_open(answer.pid)
-            if self._stopping.is_set():
+            if self._stopping.is_set() or member.state == DRAINING:
                 member.tell(signal.SIGTERM)
             return
         if answer.fault is not None:
@@ -349,6 +370,14 @@ class Crew:
         asyncio.get_running_loop().remove_reader(handle)
         os.close(handle)
         self._sweep(pid)
+        if not self._orphans:
+            self._orphans_gone.set()
+
+    def _cut_orphans(self) -> None:
+        for pid, handle in self._orphans.items():
+            _log.error("worker process %d of the keeper before did not drain in time: cut", pid)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
 
     def _status(self, slot: int, member: _Member | None) -> WorkerStatus:
         if member is None:
@@ -399,6 +428,13 @@ def _orphans(folder: Path) -> dict[int, int]:
     for pid in handles.keys() - still:
         os.close(handles.pop(pid))
     return handles
+
+
+def _pass_on(
+    first: asyncio.Future[WorkerAnswer | None], answer: asyncio.Future[WorkerAnswer | None]
+) -> None:
+    if not first.done():  # a start that was given up waits for nobody
+        first.set_result(answer.result())
 
 
 def _raise_fault(answer: WorkerAnswer) -> None:

@@ -79,18 +79,21 @@ async def open_doors(
     only_one: bool,
     events: Events | None = None,
     state_id: int | None = None,
+    take_over: bool = False,
 ) -> OpenDoors:
     """Open every door that is configured, and keep the collector off what lives as long as they.
 
     ``only_one``: this is the one process that opens what can't be shared: Unix sockets, S13 and
     the registration with the NRF. ``events``: where doors count besides verdicts. ``state_id``: for
-    the S13 door. Raises Refused as the doors do.
+    the S13 door. ``take_over``: a Unix socket's name, though somebody answers there. Raises Refused
+    as the doors do.
     """
     events = events or Events()
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as until_good:
         opened = []
-        for door in _configured(config, checker, events, only_one=only_one, state_id=state_id):
+        grpc = replace(grpc_settings(config, only_one=only_one), take_over=take_over)
+        for door in _configured(config, checker, events, grpc, only_one, state_id):
             try:
                 await door.start()
             except OSError as fault:
@@ -118,9 +121,13 @@ def _on_the_loop(
 
 
 def _configured(
-    config: Config, checker: Checker, events: Events, *, only_one: bool, state_id: int | None
+    config: Config,
+    checker: Checker,
+    events: Events,
+    settings: GrpcSettings,
+    only_one: bool,
+    state_id: int | None,
 ) -> Iterator[Door]:
-    settings = grpc_settings(config, only_one=only_one)
     if settings.listen:
         yield _grpc_door(settings, checker.through("grpc"), events, engine=config.grpc.engine)
     if config.s13 is not None and only_one:
@@ -144,6 +151,7 @@ def _grpc_door(settings: GrpcSettings, checker: Checker, events: Events, *, engi
         max_message_bytes=settings.max_message_bytes,
         max_checks_per_message=settings.max_checks_per_message,
         share_port=settings.share_port,
+        take_over=settings.take_over,
         drain_seconds=settings.drain_seconds,
     )
 

@@ -20,8 +20,9 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict
+from functools import partial
 from typing import Final
 
 from eir.core.generation import REGISTRY, Generation
@@ -45,6 +46,7 @@ STATUS: Final = "status"
 SYNCING: Final = "sync"
 """How the threads are called in which runs go on."""
 _REMEMBERED: Final = 20
+_LOOK_SECONDS: Final = 1.0
 _CHANCE: Final = random.SystemRandom()
 
 Advance = Callable[[str, int, int], None]
@@ -104,7 +106,7 @@ class Following:
                 self._follow,
                 self.keeping,
                 judge=self._judge,
-                publish=lambda _: asyncio.run_coroutine_threadsafe(self._serve(), loop).result(),
+                publish=partial(self._publish, loop),
                 renew=self._renew,
                 advance=self._go_on,
                 clock=self._clock,
@@ -116,9 +118,17 @@ class Following:
             self._note(outcome)
             if self._follow.feed == REGISTRY and (self._renewed, self.stale) != served:
                 await self._serve_anew()
-            wait = next_wait_s(self._follow.pace, failures=self._failures, chance=_CHANCE.random())
-            self._write_status(wait)
-            await self._wait(wait)
+            pause = next_wait_s(self._follow.pace, failures=self._failures, chance=_CHANCE.random())
+            self._write_status(pause)
+            await self._wait(pause)
+
+    def _publish(self, loop: asyncio.AbstractEventLoop, reached: Generation) -> None:
+        """Have the loop serve it, and wait; not for one that has ended."""
+        serving = asyncio.run_coroutine_threadsafe(self._serve(), loop)
+        while not wait((serving,), _LOOK_SECONDS).done:
+            if self._over.is_set():
+                raise Refused("fetch-cut", f"the node stops, serial {reached.serial} is kept")
+        serving.result()
 
     def _go_on(self, name: str, done: int, size: int) -> None:
         if self._over.is_set():
@@ -247,10 +257,10 @@ class Following:
         text = self._named(f"sync: {outcome.line()}")
         _log.log(logging.DEBUG if quiet else level, "%s", text)
 
-    def _write_status(self, wait: float) -> None:
+    def _write_status(self, pause: float) -> None:
         """For `eir sync status`: not durable, it tells of this process."""
         fields = {
-            "next": int(self._clock() + wait),
+            "next": int(self._clock() + pause),
             "stale": self.stale,
             "made_at": self._renewed[2],
             "outcomes": [[at, asdict(outcome)] for at, outcome in self.outcomes],

@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +54,7 @@ from eir.ops.outbox import Outbox, OutboxFigures, opened_outbox
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import waiting, weigh
 from eir.ops.settings.config import Config, load_config
+from eir.ops.stopping import done_before, stop_on_signals
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
 from eir.ops.watch import Reading, Watch, WatchFigures
@@ -122,8 +122,10 @@ class Keeper:
             self._outbox = opened_outbox(self._config, self._holder, self._clock)
             self._crew = Crew(self._config, self._depot.workers)
             stack.push_async_callback(self._crew.stop)
-            await self._open_up(stack)
-            stopped = self._stop_on_signals() if handle_signals else asyncio.Event()
+            stopped = stop_on_signals(self._on_hangup) if handle_signals else asyncio.Event()
+            async with self._reloading:
+                if not await done_before(stopped, self._open_up(stack)):
+                    return
             _log.info("answering on %s", ", ".join(self.addresses))
             opened(self)
             catching_up = asyncio.create_task(self._catch_up())
@@ -140,6 +142,7 @@ class Keeper:
                 if task.done():
                     task.result()
             _log.info("draining for at most %s s", self._config.grpc.drain_seconds)
+            self._crew.send_orphans_home()
 
     async def _open_up(self, stack: contextlib.AsyncExitStack) -> None:
         """From the depot to open doors; what was opened is closed with the stack."""
@@ -233,17 +236,17 @@ class Keeper:
 
     async def _reload(self) -> Sequence[str]:
         config = load_config(self._config_path)
-        before = self._serving()
-        await self._take_up(config)
+        old, before = self._config, self._serving()
         self._admin.reload()
         await self._crew.reload()
+        await self._take_up(config)
+        self._config = config
         changes = [
             f"[{name}] changed: takes effect at the next start"
             for name in _FIXED_AT_START
-            if getattr(config, name) != getattr(self._config, name)
+            if getattr(config, name) != getattr(old, name)
         ]
-        changes += changes_between(before, self._serving(), self._config, config)
-        self._config = config
+        changes += changes_between(before, self._serving(), old, config)
         for following in self._followings.values():
             following.wake()
         return changes
@@ -274,14 +277,14 @@ class Keeper:
         with ThreadPoolExecutor(1, "verify", initializer=_yield_to_workers) as aside:
             build = partial(self._build, config, feed)
             taken, serving = await loop.run_in_executor(aside, build)
-            now = int(self._clock())
+            was, now = self._serving(), int(self._clock())
             try:
                 if serving is not None and not weighed:
-                    asked = (self._depot, config.guard, self._serving(), serving, now)
+                    asked = (self._depot, config.guard, was, serving, now)
                     judge = partial(weigh, *asked, again=feed is None)
                     await loop.run_in_executor(aside, judge)
                 if serving is not None:
-                    await loop.run_in_executor(aside, write_down, self._depot, serving, now)
+                    await loop.run_in_executor(aside, write_down, self._depot, serving, now, was)
             except (Refused, OSError):
                 _close(taken, but=before)
                 raise
@@ -467,14 +470,6 @@ class Keeper:
         if (held := waiting(self._depot)) is not None:
             alarms.append(f"held: {held[1]}; what served goes on. Look, then: eir sync accept")
         return [*alarms, *alarms_of(serving, int(self._clock()))]
-
-    def _stop_on_signals(self) -> asyncio.Event:
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
-        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        return stopped
 
     def _on_hangup(self) -> None:
         task = asyncio.get_running_loop().create_task(self.reload("SIGHUP"))

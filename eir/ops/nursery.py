@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,13 +55,15 @@ _PROVEN = b"proven"
 class Commission:
     """What a worker is to be: its place, from 0, and the settings of the node.
 
-    ``state_id`` is greater than that of any worker before: S13's Origin-State-Id.
+    ``state_id`` is greater than that of any worker before: S13's Origin-State-Id. ``take_over``:
+    the workers of a dead keeper answer yet, and a Unix socket's name is taken from them.
     """
 
     slot: int
     config: Config
     folder: Path
     state_id: int
+    take_over: bool = False
 
 
 class Nursery:
@@ -138,11 +140,25 @@ def main(descriptor: int, log_level: str, json_logs: bool) -> None:
         if os.fork() == 0:
             keeper.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            commission = cast(Commission, pickle.loads(message))  # noqa: S301 (our own keeper's)
-            with asyncio.Runner(loop_factory=new_loop) as runner:
-                runner.run(_work(commission, socket.socket(fileno=files[0])))
-            return
+            _live(message, files[0], new_loop)
         os.close(files[0])
+
+
+def _live(
+    message: bytes, keeper: int, new_loop: Callable[[], asyncio.AbstractEventLoop] | None
+) -> NoReturn:
+    """The child's life, and its end: threads of grpc that still run can't hold it up."""
+    code = 1
+    try:
+        commission = cast(Commission, pickle.loads(message))  # noqa: S301 (our own keeper's)
+        runner = asyncio.Runner(loop_factory=new_loop)
+        runner.run(_work(commission, socket.socket(fileno=keeper)))
+        code = 0
+    finally:
+        if code:
+            _log.critical("the worker ends", exc_info=True)
+        logging.shutdown()
+        os._exit(code)
 
 
 async def _work(commission: Commission, keeper: socket.socket) -> None:
@@ -156,6 +172,7 @@ async def _work(commission: Commission, keeper: socket.socket) -> None:
         only_one=commission.slot == 0,
         events=EventsFile(commission.folder).events,
         state_id=commission.state_id,
+        take_over=commission.take_over,
     )
     await Worker(
         keeper,

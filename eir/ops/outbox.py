@@ -111,7 +111,7 @@ class Outbox:
         return [f"sightings wait: {self._fault}"] if self._fault else []
 
     def _drain(self) -> None:
-        for path in sorted(self._spool.rings.iterdir()):
+        for path in sorted(self._spool.rings.glob("[!.]*")):
             if path.name not in self._readers and not self._opened(path):
                 continue
             reader = self._readers[path.name]

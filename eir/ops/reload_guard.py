@@ -1,17 +1,19 @@
 """The guard of a reload and of a start: lists loaded by hand, policy and mode, before they serve.
 
 node.waiting     what was refused, and why
-node.accepted    a person's word: what may serve
+node.accepted    a person's word: what may serve, until it has or another change is weighed
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Final
 
 from eir.core.delta import Delta, between
 from eir.core.generation import Generation
+from eir.core.policy import Policy
 from eir.errors import Refused
 from eir.feed.head import Serial
 from eir.ops.keeping import FeedKeeping
@@ -38,6 +40,8 @@ def weigh(
     ``old``: what serves, None where nothing does. ``again``: also weigh what waits already.
     """
     key = _key(old, new).encode()
+    if again and depot.note(NODE, _ACCEPTED) not in (b"", key):
+        depot.write_note(NODE, _ACCEPTED, b"")
     if not key:
         _wait_no_more(depot)
         return
@@ -48,8 +52,15 @@ def weigh(
     text = ""
     if depot.note(NODE, _ACCEPTED) != key and not _let_through(depot, old, new):
         changes = _changes(old, new) if old else []
-        grace_time = new.grace_time(now)
-        text = objection(bounds, before, new.tables, changes, now=now, grace_time=grace_time)
+        text = objection(
+            bounds,
+            before,
+            new.tables,
+            changes,
+            now=now,
+            grace_time=new.grace_time(now),
+            grace_before=old.grace_time(now) if old and old.grace_lag != new.grace_lag else None,
+        )
     if text:
         note = json.dumps({"change": key.decode(), "figures": text}).encode()
         depot.write_note(NODE, _WAITING, note)
@@ -73,7 +84,7 @@ def _wait_no_more(depot: Depot) -> None:
 
 def _let_through(depot: Depot, old: Serving | None, new: Serving) -> bool:
     """Whether all that differs are feeds' changes that a person has accepted at the gate."""
-    if old is None or old.tables.policy != new.tables.policy:
+    if old is None or _rules(old) != _rules(new):
         return False
     before = _generations(old)
     return all(
@@ -88,6 +99,16 @@ def accept(depot: Depot, change: str) -> None:
     depot.write_note(NODE, _ACCEPTED, change.encode())
 
 
+def has_served(depot: Depot, old: Serving | None, new: Serving) -> None:
+    """What was accepted is written down as what serves: the same has to be accepted again.
+
+    ``old``: what served before it, None at a start, where an acceptance can only be of the past.
+    """
+    accepted = depot.note(NODE, _ACCEPTED)
+    if accepted and (old is None or accepted == _key(old, new).encode()):
+        depot.write_note(NODE, _ACCEPTED, b"")
+
+
 def _generations(serving: Serving) -> dict[str, Generation]:
     both = (serving.tables.registry, serving.tables.operator)
     return {each.feed: each for each in both if each is not None}
@@ -96,10 +117,14 @@ def _generations(serving: Serving) -> dict[str, Generation]:
 def _changes(old: Serving, new: Serving) -> list[Delta]:
     before, after = _generations(old), _generations(new)
     return [
-        between(before[feed], after[feed])
-        for feed in before.keys() & after.keys()
-        if before[feed] is not after[feed]
+        between(before.get(feed, replace(each, sections={})), each)
+        for feed, each in after.items()
+        if before.get(feed) is not each
     ]
+
+
+def _rules(serving: Serving) -> tuple[Policy, int]:
+    return serving.tables.policy, serving.grace_lag
 
 
 def _key(old: Serving | None, new: Serving) -> str:
@@ -113,6 +138,6 @@ def _key(old: Serving | None, new: Serving) -> str:
         for feed, each in _generations(new).items()
         if feed not in before or before[feed].digest != each.digest
     )
-    policies = [new.tables.policy] if old is None or old.tables.policy != new.tables.policy else []
-    changed = (origins, policies)
+    rules = [_rules(new)] if old is None or _rules(old) != _rules(new) else []
+    changed = (origins, rules)
     return hashlib.sha256(repr(changed).encode()).hexdigest() if any(changed) else ""

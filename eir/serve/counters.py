@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir.core import policy
+from eir.serve.locked import new_locked
 
 U64 = NDArray[np.uint64]
 
@@ -70,11 +71,12 @@ class CountersFile:
     def __init__(self, folder: Path) -> None:
         """A new file in the folder. Raises OSError where the disk has no room."""
         self.path = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._lock = os.open(self.path, flags, 0o600)
-        os.posix_fallocate(self._lock, 0, _BYTES)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = new_locked(self.path, _BYTES)
         self.counters = Counters(mmap.mmap(self._lock, _BYTES))
+
+    def close(self) -> None:
+        """Others count in its place: the lock goes with the last who still has the counters."""
+        os.close(self._lock)
 
 
 def read_counters(path: Path) -> Counters:
@@ -88,7 +90,7 @@ def living(folder: Path) -> Iterator[int]:
 
     A number may come more than once.
     """
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.glob("[!.]*")):
         owner = path.name.partition("-")[0]
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             try:

@@ -10,7 +10,6 @@ peers that nobody configured each door names so many and no more.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import secrets
@@ -22,6 +21,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from eir import limits
+from eir.serve.locked import new_locked
 
 SLOTS: Final = 2_048
 _SLOT_BYTES: Final = 384
@@ -123,10 +123,7 @@ class EventsFile:
     def __init__(self, folder: Path) -> None:
         """A new file in the folder. Raises OSError where the disk has no room."""
         self.path = folder / f"{os.getpid()}-events-{secrets.token_hex(8)}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._lock = os.open(self.path, flags, 0o600)
-        os.posix_fallocate(self._lock, 0, _BYTES)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = new_locked(self.path, _BYTES)
         self.events = Events(mmap.mmap(self._lock, _BYTES))
 
 

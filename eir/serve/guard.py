@@ -1,8 +1,9 @@
 """What a change would newly refuse: asked of the kernel itself, before anybody is cut.
 
 Every change of data, policy or mode is measured here while it is still aside. The devices and
-pairs that it may touch are decided by the old tables and by the new; who was admitted and would be
-refused is counted, by reason and by TAC. Beyond the limits a person has to accept it.
+pairs that it may touch are decided by the old tables and by the new, now and as of a day from now;
+who was admitted and would be refused is counted, by reason and by TAC. Beyond the limits a person
+has to accept it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eir import limits
 from eir.core import policy
@@ -19,10 +21,13 @@ from eir.core.delta import Delta
 from eir.core.generation import BLACK_UNION, Generation
 from eir.core.policy import DEFAULT_STATUS, Status
 from eir.core.tables import Tables
-from eir.serve.affected import Queries, population, touched
+from eir.serve.affected import STRANGER, Queries, population, touched, without
 
 _REFUSED = (int(Status.BLACKLISTED), int(Status.UNKNOWN))
+Mask = NDArray[np.bool_]
+
 _TOLD = 5
+_AHEAD_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class Impact:
     """What a change does to those who are asked about. Counts of queries: devices and pairs.
 
     ``by_reason``, ``by_tac``: of the newly refused; reasons as the new tables name them.
-    ``devices``: how many IMEIs they are of.
+    ``devices``: how many IMEIs they are of. A device and a stranger's use of it count as one.
     """
 
     asked: int
@@ -65,6 +70,22 @@ class Impact:
         return f"{counted} (by reason: {reasons}; by TAC: {tacs})"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Questions:
+    """Each device or pair once is what counts: ``named`` ascend, without repeats, and then, where
+    ``everybody`` is a registry, the rest of its population. Can be gone through again and again.
+    """
+
+    named: Queries
+    everybody: Generation | None
+
+    def __iter__(self) -> Iterator[Queries]:
+        if len(self.named[0]):
+            yield self.named
+        for queries in population(self.everybody) if self.everybody else ():
+            yield without(queries, self.named)
+
+
 def impact(
     old: Tables,
     new: Tables,
@@ -72,13 +93,16 @@ def impact(
     *,
     now: int,
     grace_time: int,
+    grace_before: int | None = None,
     until: int | None = None,
 ) -> Impact:
     """Decide every query on both; times are Unix seconds UTC. Counts nowhere as a check.
 
-    ``until``: the new ones are asked as of this moment, which grace time has reached by then.
+    ``grace_before``: where grace time stands for the old ones, if elsewhere. ``until``: the new
+    ones are asked as of this moment, which grace time has reached by then.
     """
-    times = [(now, grace_time), (now, grace_time) if until is None else (until, until)]
+    stood = grace_time if grace_before is None else grace_before
+    times = [(now, stood), (now, grace_time) if until is None else (until, until)]
     asked = refused = admitted = devices = 0
     reasons: Counter[str] = Counter()
     tacs: Counter[int] = Counter()
@@ -89,20 +113,31 @@ def impact(
             for tables, (at, grace) in zip((old, new), times, strict=True)
         ]
         before, after = (np.isin(each[:, 0], _REFUSED) for each in rows)
-        fresh = after & ~before
-        asked += len(imei)
+        fresh, counted = _counted_once((imei, msisdn, imsi), after & ~before)
+        asked += int(counted.sum())
         refused += int(fresh.sum())
-        admitted += int((before & ~after).sum())
-        devices += len(np.unique(imei[fresh]))
+        admitted += int((before & ~after & counted).sum())
+        named = imei[fresh & (imei != 0)]
+        devices += len(np.unique(named))
         codes, counts = np.unique(rows[1][fresh, 2], return_counts=True)
         for code, count in zip(codes, counts, strict=True):
             reasons[new.reason_names[int(new.reasons[code])]] += int(count)
-        groups, counts = np.unique(
-            imei[fresh] // np.uint64(limits.SERIAL_SPAN_KEYS), return_counts=True
-        )
+        groups, counts = np.unique(named // np.uint64(limits.SERIAL_SPAN_KEYS), return_counts=True)
         for tac, count in zip(groups, counts, strict=True):
             tacs[int(tac)] += int(count)
     return Impact(asked, refused, admitted, dict(reasons), dict(tacs), devices)
+
+
+def _counted_once(queries: Queries, fresh: Mask) -> tuple[Mask, Mask]:
+    """The newly refused without strangers whose device is refused alone already, and who is asked:
+    all but strangers, who are asked with their device.
+    """
+    imei, msisdn, imsi = queries
+    stranger = msisdn == STRANGER
+    if stranger.any():
+        alone = imei[fresh & (msisdn == 0) & (imsi == 0)]
+        fresh = fresh & ~(stranger & np.isin(imei, alone))
+    return fresh, ~stranger
 
 
 def objection(
@@ -113,35 +148,51 @@ def objection(
     *,
     now: int,
     grace_time: int,
+    grace_before: int | None = None,
 ) -> str:
     """Why a change has to wait for a person, with the figures; "" where it may pass.
 
     ``old``: what serves, None at a first load. ``changes``: what becomes of the data.
+    ``grace_before``: where grace time stands by what serves, if the change moves it.
     """
     if old is None:
         return "; ".join(_too_small(bounds, new))
     found = list(_out_of_bounds(bounds, old, new))
     found += _worse_statuses(old.policy, new.policy)
-    queries = questions(old, new, changes)
-    measured = impact(old, new, queries, now=now, grace_time=grace_time)
+    found += _fewer_roamers(old.policy, new.policy)
+    queries = questions(old, new, changes, everybody=grace_before not in (None, grace_time))
+    measured = impact(old, new, queries, now=now, grace_time=grace_time, grace_before=grace_before)
     if measured.newly_refused > bounds.max_newly_refused:
-        found.append(measured.line())
+        return "; ".join([*found, measured.line()])
+    ahead = now + _AHEAD_S
+    measured = impact(old, new, queries, now=ahead, grace_time=ahead)
+    if measured.newly_refused > bounds.max_newly_refused:
+        found.append(f"in a day {measured.line()}")
     return "; ".join(found)
 
 
-def questions(old: Tables, new: Tables, changes: Iterable[Delta]) -> Iterator[Queries]:
-    """Each device or pair once is what counts: the questions of all changes, without repeats."""
-    if old.policy != new.policy:
-        yield from population(new.registry)
-        return
-    pieces = [each for delta in changes for each in touched(delta, (old.registry, new.registry))]
-    if pieces:
-        imei, msisdn, imsi = (np.concatenate(column) for column in zip(*pieces, strict=True))
-        order = np.lexsort((imsi, msisdn, imei))  # np.unique(axis=0) takes ten times as long
-        columns = [column[order] for column in (imei, msisdn, imsi)]
-        fresh = np.ones(len(order), np.bool_)
-        fresh[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
-        yield columns[0][fresh], columns[1][fresh], columns[2][fresh]
+def questions(
+    old: Tables, new: Tables, changes: Iterable[Delta], *, everybody: bool = False
+) -> Questions:
+    """What to ask: whom the changes touch, and everybody where policy or holds differ, or where
+    the caller says so.
+    """
+    deltas = tuple(changes)
+    pieces = [each for delta in deltas for each in touched(delta, (old.registry, new.registry))]
+    everybody |= old.policy != new.policy or any("holds" in each.changes for each in deltas)
+    return Questions(_once(pieces), new.registry if everybody else None)
+
+
+def _once(pieces: list[Queries]) -> Queries:
+    """All of them as one, ascending."""
+    none = np.empty(0, np.uint64)
+    pieces = [(none, none, none), *pieces]
+    imei, msisdn, imsi = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    order = np.lexsort((imsi, msisdn, imei))  # np.unique(axis=0) takes ten times as long
+    columns = [column[order] for column in (imei, msisdn, imsi)]
+    fresh = np.ones(len(order), np.bool_)
+    fresh[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return columns[0][fresh], columns[1][fresh], columns[2][fresh]
 
 
 def _generations(tables: Tables) -> Iterator[Generation]:
@@ -177,3 +228,16 @@ def _worse_statuses(old: policy.Policy, new: policy.Policy) -> Iterator[str]:
         before, after = old.status_of(reason), new.status_of(reason)
         if after in _REFUSED and before not in _REFUSED:
             yield f"{reason} becomes {after.name}"
+
+
+def _fewer_roamers(old: policy.Policy, new: policy.Policy) -> Iterator[str]:
+    """PLMNs whose subscribers roam no more: rows 8 to 16 are theirs from now on."""
+    if not old.home_plmns:
+        return
+    if not new.home_plmns:
+        yield "nobody roams any more: no home PLMN is set"
+        return
+    were = {*old.home_plmns, *old.enforced_plmns}
+    more = sorted({*new.home_plmns, *new.enforced_plmns} - were)
+    if more:
+        yield f"subscribers of {', '.join(more[:_TOLD])} roam no more"

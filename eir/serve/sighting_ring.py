@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from eir import limits
 from eir.core import sighting
 from eir.core.sighting import DROPPED, READ, SLOT_WORDS, SLOTS_AT, WRITTEN
+from eir.serve.locked import new_locked
 
 U64 = NDArray[np.uint64]
 
@@ -51,10 +52,7 @@ class RingFile:
     def __init__(self, folder: Path) -> None:
         """Raises OSError where the disk has no room."""
         self.path = folder / f"{os.getpid()}-{secrets.token_hex(8)}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._lock = os.open(self.path, flags, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        os.posix_fallocate(self._lock, 0, _BYTES)
+        self._lock = new_locked(self.path, _BYTES)
         self._ring: U64 = np.frombuffer(mmap.mmap(self._lock, _BYTES), np.uint64)
         self._recent: U64 = np.zeros(_RECENT_MARKS, np.uint64)
 

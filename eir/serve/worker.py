@@ -134,7 +134,8 @@ class Worker:
         stopped = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stopped.set)
         loop.add_reader(self._keeper, self._hear)
-        self._answer(WorkerAnswer(number=0, pid=os.getpid()))
+        if not self._answer(WorkerAnswer(number=0, pid=os.getpid())):
+            return
         obeying = asyncio.create_task(self._obey())
         stopping = asyncio.create_task(stopped.wait())
         await asyncio.wait((obeying, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -181,11 +182,14 @@ class Worker:
                 _log.error("every answer is marked stale: no keeper for too long")
         _log.error("the depot is gone, and so is whom to answer for: draining")
 
-    def _answer(self, answer: WorkerAnswer) -> None:
+    def _answer(self, answer: WorkerAnswer) -> bool:
+        """Whether the keeper was there to be told."""
         try:
             send(self._keeper, pack_answer(answer))
         except (BrokenPipeError, ConnectionResetError):
             _log.warning("the keeper was gone before it could be answered")
+            return False
+        return True
 
     async def _follow(self, order: Order) -> Fault | None:
         """Do what was ordered; what the doors refuse of it."""
@@ -202,13 +206,15 @@ class Worker:
 
     async def _take_up(self, order: ServeOrder) -> None:
         """Lay the order out beside what serves, swap, and let go of the old."""
-        loop = asyncio.get_running_loop()
+        loop, counted = asyncio.get_running_loop(), self._counted
         held, serving = await loop.run_in_executor(self._side, self._laid_out, order)
         kept = {file for each in held.values() for file in map(id, each.files)}
         dropped = [old for old in self._held.values() if not kept & set(map(id, old.files))]
         before = [self._holder.current()] if self._holder.ready else []
         self._held = held
         self._holder.swap(serving)
+        if counted is not None and counted is not self._counted:
+            counted.close()
         del held, serving
         await loop.run_in_executor(self._side, _let_go, dropped, before)
 
@@ -270,10 +276,12 @@ def _identity(file: int) -> tuple[int, int]:
 def _caught_up(held: _Held, feed: HandedFeed) -> _Held:
     """With the deltas of the chain up to the serial that is asked for."""
     generation, at = held.generation, held.chain_at
-    for raw, after in read_frames(feed.files[1], at) if len(feed.files) > 1 else ():
+    if generation.serial >= feed.serial or len(feed.files) < 2:
+        return held
+    for raw, after in read_frames(feed.files[1], at):
+        generation, at = advance(generation, *decode_delta(raw)), after
         if generation.serial >= feed.serial:
             break
-        generation, at = advance(generation, *decode_delta(raw)), after
     return replace(held, generation=generation, chain_at=at)
 
 

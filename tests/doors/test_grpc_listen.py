@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
+import threading
 
 import pytest
 
-from eir.doors.grpc_door import GrpcSettings
+from eir.doors.grpc_door import GrpcDoor, GrpcSettings
 from eir.errors import Refused
 
 CLEAR_ELSEWHERE = ["0.0.0.0:0", "[::]:0", "192.0.2.7:50061", "eir.example:50061", "*:50061"]
@@ -133,3 +135,44 @@ def test_a_file_in_the_way_is_left_alone(start, tmp_path):
 def test_a_folder_that_is_not_there(start, tmp_path):
     with pytest.raises(Refused, match="listen-failed"):
         start(f"unix:{tmp_path}/none/s")
+
+
+def test_a_successor_takes_the_name_in_one_step_and_the_old_one_leaves_it(
+    start, tmp_path, stub_of, a_check, loop_thread
+):
+    address = f"unix:{tmp_path}/s"
+    old = start(address)
+    start(address, take_over=True)
+    loop_thread.run(old.stop(0))
+    assert stub_of(address).Check(a_check, timeout=30).status
+
+
+def test_what_is_no_socket_is_taken_over_by_nobody(start, tmp_path):
+    (tmp_path / "s").write_text("mine")
+    with pytest.raises(Refused) as refused:
+        start(f"unix:{tmp_path}/s", take_over=True)
+    assert refused.value.reason == "listen-failed"
+    assert (tmp_path / "s").read_text() == "mine"
+
+
+def test_a_server_that_ends_by_itself_ends_its_worker(checker, loop_thread, monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr("eir.doors.grpc_door.end_loudly", lambda *_: ended.set())
+    door = GrpcDoor(GrpcSettings(listen=("127.0.0.1:0",)), checker)
+    loop_thread.run(door.start())
+    loop_thread.run(door._server.stop(None))
+    assert ended.wait(30)
+
+
+def test_a_server_that_never_stops_is_left(checker, loop_thread, monkeypatch):
+    monkeypatch.setattr("eir.doors.grpc_door._STOP_MARGIN_SECONDS", 0.01)
+    door = GrpcDoor(GrpcSettings(listen=("127.0.0.1:0",)), checker)
+    loop_thread.run(door.start())
+    stop = door._server.stop
+
+    async def stuck(_: float | None) -> None:
+        await asyncio.Event().wait()
+
+    door._server.stop = stuck
+    loop_thread.run(door.stop(0))
+    loop_thread.run(stop(None))

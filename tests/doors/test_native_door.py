@@ -22,6 +22,8 @@ from eir.core.policy import Policy
 from eir.doors import eligibility_codec as codec
 from eir.doors.check_reader import read_checks
 from eir.doors.check_replies import CheckReplies
+from eir.doors.native_door import NativeSettings, _Desk
+from eir.doors.rpc_counts import RpcCounts
 from eir.errors import Refused
 from eir.ops.doors import open_doors
 from eir.ops.settings.config import read_config
@@ -200,3 +202,18 @@ def test_native_and_tls_exclude_each_other(tmp_path):
         read_config(text, name="test", folder=tmp_path)
     assert refused.value.reason == "config-conflict"
     assert "native speaks no TLS" in refused.value.detail
+
+
+def test_a_desk_that_fails_ends_its_worker(monkeypatch):
+    class Broken:
+        def start(self) -> None: ...
+
+        def recv_batch(self, *_: object) -> None:
+            raise RuntimeError("out of order")
+
+    ended = []
+    monkeypatch.setattr("eir.doors.native_door.end_loudly", lambda _, why: ended.append(str(why)))
+    desk = _Desk(Broken(), NativeSettings(), FakeChecker().check, RpcCounts(None))
+    desk.open()
+    desk.join()
+    assert ended == ["out of order"]

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -302,3 +303,15 @@ def test_when_it_is_due(house: House) -> None:
     assert pause_s(0) == 0.0
     assert [pause_s(n) for n in (1, 2, 3)] == [300.0, 600.0, 1_200.0]
     assert pause_s(100) == 6 * 3_600.0
+
+
+def test_another_content_is_a_failure_and_no_overtaking(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.says(2, 3)
+    real = compaction._told
+    monkeypatch.setattr(compaction, "_told", lambda *given: replace(real(*given), digest="0" * 32))
+    asyncio.run(house.until(lambda: house.state.last is not None))
+    assert house.state.last is not None
+    assert (house.state.last.kind, house.state.last.reason) == ("failed", "compaction-digest")
+    assert house.state.failures == 1

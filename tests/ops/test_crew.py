@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 import os
+import signal
 import socket
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,3 +128,88 @@ async def test_a_crew_hires_nobody_on_an_unproven_kernel(tmp_path, monkeypatch):
     with pytest.raises(Refused) as refused:
         await crew.start(ServeOrder(0, (), CONFIG.policy), None, CONFIG)
     assert (refused.value.reason, forked) == ("kernel-unproven", [])
+
+
+class Barren:
+    """A nursery whose children never say a word; the ends that they would have are kept."""
+
+    def __init__(self, _: object) -> None:
+        self.ends: list[int] = []
+
+    async def prove(self) -> None: ...
+
+    def fork(self, _: object, end: socket.socket) -> None:
+        self.ends.append(os.dup(end.fileno()))
+
+    def close(self) -> None:
+        for end in self.ends:
+            os.close(end)
+
+
+async def test_a_worker_that_never_says_its_number_holds_up_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr("eir.ops.crew.Nursery", Barren)
+    monkeypatch.setattr("eir.ops.crew._ORDER_SECONDS", 0.01)
+    crew = Crew(replace(CONFIG, workers=replace(CONFIG.workers, count=1)), tmp_path)
+    order = ServeOrder(crew.next_number(), (), CONFIG.policy)
+    starting = asyncio.create_task(crew.start(order, None, CONFIG))
+    while not crew._members:
+        await asyncio.sleep(0)
+    order = ServeOrder(crew.next_number(), (), CONFIG.policy)
+    await asyncio.wait_for(crew.hand_over(order, None), 30)
+    with pytest.raises(Refused) as refused:
+        await asyncio.wait_for(starting, 30)
+    assert refused.value.reason == "worker-ended"
+    await asyncio.wait_for(crew.stop(), 30)
+
+
+DEAF = """
+import signal, sys
+from pathlib import Path
+from eir.serve.counters import CountersFile
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+file = CountersFile(Path(sys.argv[1]))
+sys.stdout.write("here\\n")
+sys.stdout.flush()
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def orphan(tmp_path):
+    """A worker of another keeper, that does not end when it is told to."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", DEAF, str(tmp_path)], **pipes) as worker:
+        assert worker.stdout.readline() == "here\n"
+        yield worker
+        worker.kill()
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    monkeypatch.setattr("eir.ops.crew.Nursery", Barren)
+    monkeypatch.setattr("eir.ops.crew._DRAIN_MARGIN_SECONDS", 0.01)
+    return replace(CONFIG, grpc=replace(CONFIG.grpc, drain_seconds=0))
+
+
+async def test_an_orphan_that_does_not_drain_is_cut(orphan, hasty, tmp_path):
+    crew = Crew(hasty, tmp_path)
+    assert crew.orphaned
+    crew.send_orphans_home()
+    await asyncio.wait_for(crew._orphans_gone.wait(), 30)
+    assert orphan.wait(30) == -signal.SIGKILL
+    assert not crew.orphaned
+    await crew.stop()
+
+
+async def test_a_crew_that_stops_waits_for_orphans_and_cuts_them(orphan, hasty, tmp_path):
+    crew = Crew(hasty, tmp_path)
+    crew.send_orphans_home()
+    await asyncio.wait_for(crew.stop(), 30)
+    assert orphan.wait(30) == -signal.SIGKILL
+
+
+async def test_a_crew_that_never_answered_leaves_orphans_to_answer(orphan, hasty, tmp_path):
+    crew = Crew(hasty, tmp_path)
+    await asyncio.wait_for(crew.stop(), 30)
+    assert orphan.poll() is None
+    assert crew.orphaned

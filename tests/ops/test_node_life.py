@@ -14,6 +14,7 @@ import pytest
 from eir.client.node import NodeClient
 from eir.errors import Refused, Unavailable
 from eir.ops.demo import cast
+from eir.serve.counters import living
 from tests.ops.conftest import PATIENCE_S, Node, run, serving, started, until, write_config
 
 STOLEN = cast.questions()[5]
@@ -198,3 +199,14 @@ def test_killed_in_mid_load_the_old_serves(
         assert run("load", manifest, "--config", folder / "eir.toml").code == 0
         assert check(folder, STOLEN.imei, STOLEN.msisdn)["reason_name"] != "stolen"
     assert len(kept(folder)) == 2
+
+
+def test_a_node_that_is_told_to_stop_while_it_starts_leaves_nobody(folder: Path) -> None:
+    node = Node(folder)
+    try:
+        node.wait_for("proving the kernel")
+        assert node.stop() == 0
+        assert list(living(folder / "depot/workers")) == []
+        assert "answering on" not in node.log
+    finally:
+        node.end()

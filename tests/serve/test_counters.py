@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 
 from eir.core import policy
 from eir.serve.counters import SPANS, Counters, CountersFile, living, read_counters
+from eir.serve.locked import new_locked
 
 CHILD = """
 import sys
@@ -85,3 +89,34 @@ def test_what_others_read_can_not_be_written_by_them(tmp_path):
     assert seen.busy_ns[0] == 5
     with pytest.raises(ValueError, match="read-only"):
         seen.checks[0, 0, 0] = 1
+
+
+def test_what_is_not_whole_yet_is_nobodys_and_stays(tmp_path):
+    (tmp_path / ".7-ab").touch()
+    assert list(living(tmp_path)) == []
+    assert (tmp_path / ".7-ab").exists()
+
+
+def test_a_file_has_its_name_only_when_it_is_locked_and_whole(tmp_path, monkeypatch):
+    seen = []
+
+    def rename(self: Path, name: Path) -> Path:
+        with self.open("rb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        seen.append((self.name, self.stat().st_size))
+        return self.replace(name)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    os.close(new_locked(tmp_path / "7-ab", 4096))
+    assert seen == [(".7-ab", 4096)]
+    assert [path.name for path in tmp_path.iterdir()] == ["7-ab"]
+
+
+def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="no room"):
+        CountersFile(tmp_path)
+    assert list(tmp_path.iterdir()) == []

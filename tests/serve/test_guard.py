@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 
 from eir.core.delta import between
+from eir.core.orders import Hold, Override
 from eir.core.policy import Policy, Status
 from eir.core.tables import Tables
 from eir.serve.affected import population
@@ -110,15 +111,18 @@ def test_each_is_counted_once_by_reason_and_tac() -> None:
 @given(registry=REGISTRY_CONTENTS)
 def test_the_population_names_everybody_and_nobody_twice(registry: Content) -> None:
     asked = [
-        (int(i), int(m))
-        for imei, msisdn, _ in population(generation_of(registry))
-        for i, m in zip(imei, msisdn, strict=True)
+        tuple(map(int, each))
+        for queries in population(generation_of(registry))
+        for each in zip(*queries, strict=True)
     ]
     lists = [name for name in registry if name not in ("bindings", "bindings.imsi", "grey")]
-    paired = {row[:2] for name in ("bindings", "grey") for row in registry.get(name, Listed()).rows}
-    alone = {(row[0], 0) for name in lists for row in registry[name].rows}
-    firsts = [(block[0], 0) for name in lists for block in registry[name].ranges]
-    assert sorted(asked) == sorted([*(paired | alone), *firsts])
+    paired = {
+        (*row[:2], 0) for name in ("bindings", "grey") for row in registry.get(name, Listed()).rows
+    }
+    by_imsi = {(row[0], 0, row[1]) for row in registry.get("bindings.imsi", Listed()).rows}
+    alone = {(row[0], 0, 0) for name in lists for row in registry[name].rows}
+    firsts = [(block[0], 0, 0) for name in lists for block in registry[name].ranges]
+    assert sorted(asked) == sorted([*(paired | by_imsi | alone), *firsts])
 
 
 def test_who_is_admitted_again_is_no_objection() -> None:
@@ -171,3 +175,128 @@ def test_enforcing_asks_everybody() -> None:
 def test_nothing_asked_is_nothing_refused() -> None:
     one = tables(white(3))
     assert impact(one, one, [], now=NOW, grace_time=NOW).newly_refused == 0
+
+
+DAY_S = 86_400
+MANY = range(1, 31)
+FIRST_NUMBER = 989_120_000_000
+IMSI = 432_111_111_111_111 << 4 | 15
+
+
+def listed(*rows: tuple[int, ...]) -> Listed:
+    return Listed(frozenset(rows))
+
+
+def ordered(*orders: Hold | Override) -> Listed:
+    return Listed(orders=frozenset(orders))
+
+
+def said(before: Tables, after: Tables, **more: int) -> str:
+    """What the guard says where nobody may be refused unasked."""
+    pairs = ((before.registry, after.registry), (before.operator, after.operator))
+    deltas = [between(old, new) for old, new in pairs if old and new]
+    times = {"now": NOW, "grace_time": NOW, **more}
+    return objection(GuardLimits(0), before, after, deltas, **times)
+
+
+def counted(count: int, reason: str) -> str:
+    return f"{count} of {count} devices and pairs newly refused (by reason: {reason} {count};"
+
+
+def test_numbers_that_are_denied_count_in_grey_and_without_any_device() -> None:
+    grey = listed(*((n, FIRST_NUMBER + n, NOW + 9 * DAY_S) for n in range(1, 11)))
+    denied = (Override(0, FIRST_NUMBER + n, allow=False) for n in MANY)
+    before = tables({"grey": grey}, {})
+    after = tables({"grey": grey}, {"overrides": ordered(*denied)})
+    assert said(before, after).startswith(counted(30, "override-deny"))
+    assert said(before, after).count("00000000 10")
+
+
+def test_a_number_that_is_exempt_no_more_counts_with_its_grey_devices() -> None:
+    registry = {"grey": listed(*((n, FIRST_NUMBER, NOW - 9) for n in MANY))}
+    before = tables(registry, {"exempt.subscriber.all": listed((FIRST_NUMBER,))})
+    after = tables(registry, {"exempt.subscriber.all": Listed()})
+    assert said(before, after).startswith(counted(30, "grace-expired"))
+
+
+def test_a_policy_hides_no_change_of_the_data() -> None:
+    strict = Policy(status={"not-registered": Status.BLACKLISTED})
+    stricter = replace(strict, black_order=("lost",))
+    before, after = tables(white(30), policy=strict), tables({}, policy=stricter)
+    assert said(before, after).startswith(counted(30, "not-registered"))
+    kept = Tables(before.registry, None, stricter)
+    assert not said(before, kept)
+
+
+def test_a_hold_hides_no_other_order() -> None:
+    hold = Hold(NOW + 9 * DAY_S, (), "grace-expired")
+    before = tables({}, {"overrides": Listed()})
+    deny = ordered(*(Override(n, 0, allow=False) for n in MANY))
+    after = tables({}, {"holds": ordered(hold), "overrides": deny})
+    assert said(before, after).startswith(counted(30, "override-deny"))
+
+
+def test_who_is_bound_by_imsi_is_asked_by_it() -> None:
+    grey = {"grey": listed(*((n, 0, NOW - 9) for n in MANY))}
+    bound = {**grey, "bindings.imsi": listed(*((n, IMSI + 16 * n) for n in MANY), (99, IMSI))}
+    before, after = tables(bound), tables({**grey, "bindings.imsi": listed((99, IMSI))})
+    assert "60 of" in said(before, after)
+    shadow = tables(black_and_bound(), policy=Policy(mode="shadow"))
+    enforced = Tables(shadow.registry, None, Policy())
+    assert "60 of" in said(shadow, enforced)
+
+
+def black_and_bound() -> Content:
+    pairs = listed(*((n, IMSI + 16 * n) for n in MANY))
+    return {"black.stolen": listed(*((n,) for n in MANY)), "bindings.imsi": pairs}
+
+
+def test_deadlines_put_just_ahead_count_as_of_a_day_from_now() -> None:
+    def due(at: int) -> Tables:
+        return tables({"grey": listed(*((n, FIRST_NUMBER + n, at) for n in MANY))})
+
+    told = said(due(NOW + 300 * DAY_S), due(NOW + 60))
+    assert told.startswith("in a day 30 of 60 devices and pairs newly refused")
+    assert not said(due(NOW + 300 * DAY_S), due(NOW + 9 * DAY_S))
+    assert not said(due(NOW + 90), due(NOW + 60))
+
+
+def test_a_grace_time_that_goes_further_counts_who_it_passes() -> None:
+    registry = {"grey": listed(*((n, FIRST_NUMBER + n, NOW - 9) for n in MANY))}
+    one = tables(registry)
+    assert said(one, one, grace_before=NOW - 99).startswith(counted(30, "grace-expired"))
+    assert not said(one, one, grace_before=NOW)
+
+
+def test_fewer_who_roam_waits() -> None:
+    def at_home(*home: str, enforced: tuple[str, ...] = ()) -> Tables:
+        return tables({}, policy=Policy(home_plmns=home, enforced_plmns=enforced))
+
+    assert said(at_home("43211"), at_home("43211", enforced=("26201",))) == (
+        "subscribers of 26201 roam no more"
+    )
+    assert said(at_home("43211"), at_home()) == "nobody roams any more: no home PLMN is set"
+    assert not said(at_home(), at_home("43211"))
+    assert not said(at_home("43211", "26201"), at_home("43211", enforced=("26201",)))
+
+
+def test_strangers_of_a_device_count_with_it_once() -> None:
+    strict = Policy(status={"bound-to-other": Status.BLACKLISTED})
+    before = tables({"white": listed(*((n,) for n in MANY))}, policy=strict)
+    elsewhere = listed(*((n,) for n in MANY))
+    after = tables({"bound-elsewhere": elsewhere}, policy=strict)
+    assert said(before, after).startswith(counted(30, "bound-to-other"))
+    bound = {"bindings": listed(*((n, FIRST_NUMBER) for n in MANY))}
+    expired = {**bound, "grey": listed(*((n, 0, NOW - 9) for n in MANY))}
+    told = said(tables(bound), tables(expired))
+    assert "30 of" in told
+    assert "grace-expired 30" in told
+    after = tables({**bound, "black.cloned": elsewhere})
+    assert "cloned 30" in said(tables(bound), after)
+
+
+def test_an_activation_takes_nothing_from_strangers() -> None:
+    strict = Policy(status={"bound-to-other": Status.BLACKLISTED})
+    before = tables({"grey": listed(*((n, 0, NOW + 9) for n in MANY))}, policy=strict)
+    after = tables({"bindings": listed(*((n, FIRST_NUMBER) for n in MANY))}, policy=strict)
+    assert not said(before, after)

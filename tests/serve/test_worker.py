@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -247,3 +248,43 @@ async def test_the_sieve_of_a_snapshot_is_mapped_and_one_of_another_size_is_not(
     served = bench.holder.current().tables.registry.sieve
     assert served.lines.tobytes() == legacy.lines.tobytes()
     assert "memfd:sieve" in Path("/proc/self/maps").read_text()
+
+
+async def test_a_chain_is_not_read_where_nothing_is_lacking(bench, monkeypatch):
+    first = bench.feed(1, {"white": 0})
+    chain = os.open(os.devnull, os.O_RDONLY)
+    with_chain = HandedFeed(
+        *[getattr(first, n) for n in first.__slots__[:4]], (*first.files, chain)
+    )
+    monkeypatch.setattr("eir.serve.worker.read_frames", lambda *_: pytest.fail("it was read"))
+    bench.tell(ServeOrder(1, (with_chain,), Policy()))
+    assert (await bench.answer()).fault is None
+    assert bench.reasons() == {"not-activated"}
+
+
+async def test_replaced_counters_are_held_open_no_longer(bench):
+    bench.tell(ServeOrder(1, (bench.feed(1, {"black.lost": 257}),), Policy()))
+    await bench.answer()
+    before = bench.worker._counted._lock
+    named = os.readlink(f"/proc/self/fd/{before}")
+    bench.tell(ServeOrder(2, (bench.feed(2, {"black.stolen": 256}),), Policy()))
+    await bench.answer()
+    links = {}
+    for each in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            links[int(each)] = os.readlink(f"/proc/self/fd/{each}")
+    assert links.get(before) != named
+
+
+async def test_a_worker_that_can_not_say_its_number_ends(tmp_path):
+    keeper, theirs = handover.new_pair()
+    keeper.close()
+    theirs.setblocking(False)
+
+    async def open_doors() -> NotedDoors:
+        raise AssertionError("nobody would ever send it home")
+
+    worker = Worker(
+        theirs, Holder(), folder=tmp_path, open_doors=open_doors, stale_after_seconds=60
+    )
+    await asyncio.wait_for(worker.run(), 30)
