@@ -1,7 +1,8 @@
 """CheckReplies ready to send: one encoding for each verdict that a generation gives.
 
 A verdict without a date is one of a few dozen for as long as the same data serve, so its reply is
-encoded once. A date is put behind it: protobuf takes fields in any order. Belongs to one thread.
+encoded once. A date is put in at its place, before the serials, so that each verdict has the one
+encoding that any protobuf library writes. Belongs to one thread.
 """
 
 from __future__ import annotations
@@ -25,12 +26,18 @@ class CheckReplies:
         self._origin: tuple[int, int, bool] | None = None
         self._names: object = None
         self._written: dict[tuple[int, int, int], bytes] = {}
+        self._behind_date = b""
 
     def write(self, answer: Answer) -> list[bytes]:
         """A CheckReply for each place of an answer."""
         origin = (answer.registry_serial, answer.operator_serial, answer.stale)
         if origin != self._origin or answer.reason_names is not self._names:
             self._origin, self._names, self._written = origin, answer.reason_names, {}
+            registry, operator, stale = origin
+            serials = wire.CheckReply(
+                registry_serial=registry, operator_serial=operator, stale=stale
+            )
+            self._behind_date = serials.SerializeToString()
         verdicts = zip(
             answer.status.tolist(), answer.decided.tolist(), answer.reason.tolist(), strict=True
         )
@@ -42,7 +49,9 @@ class CheckReplies:
             replies.append(reply)
         for place in answer.valid_until.nonzero()[0].tolist():
             date = wire.CheckReply(valid_until=int(answer.valid_until[place]))
-            replies[place] += date.SerializeToString()
+            reply, behind = replies[place], self._behind_date
+            before = reply[: len(reply) - len(behind)]
+            replies[place] = before + date.SerializeToString() + behind
         return replies
 
 
