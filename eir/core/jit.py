@@ -53,7 +53,8 @@ def _cache_folder() -> str:
     return os.path.join(base, f"kernel-{_stamp()}")
 
 
-vars(numba.config)["CACHE_DIR"] = _cache_folder()
+CACHE_FOLDER = _cache_folder()
+vars(numba.config)["CACHE_DIR"] = CACHE_FOLDER
 
 _njit = cast(Callable[..., Callable[[F], F]], numba.njit)
 compiled = _njit(nogil=True, cache=True, _nrt=False)

@@ -127,9 +127,6 @@ class Crew:
         """
         self._config = config
         self._take_note(order, tables)
-        _log.info(
-            "proving the kernel; a version's first start compiles it, for half a minute or so"
-        )
         await self._nursery.prove()
         loop = asyncio.get_running_loop()
         firsts: list[asyncio.Future[WorkerAnswer | None]] = [

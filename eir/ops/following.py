@@ -31,6 +31,7 @@ from eir.ops.chronicle import happenings, utc
 from eir.ops.keeping import FeedKeeping, reached_in
 from eir.ops.own_feed import has_word, roots_of
 from eir.ops.settings.follow import Follow
+from eir.ops.stopping import SYNCING
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.weighing import Judge
 from eir.store.depot import Depot
@@ -43,8 +44,6 @@ from eir.sync.source import open_source
 _log = logging.getLogger(__name__)
 
 STATUS: Final = "status"
-SYNCING: Final = "sync"
-"""How the threads are called in which runs go on."""
 _REMEMBERED: Final = 20
 _LOOK_SECONDS: Final = 1.0
 _CHANCE: Final = random.SystemRandom()

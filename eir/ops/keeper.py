@@ -48,13 +48,13 @@ from eir.ops.node_words import (
     overlays_of,
     served_status,
 )
-from eir.ops.nursery import prove_kernel
+from eir.ops.nursery import prove_kernel, was_proven
 from eir.ops.order_words import standing_orders
 from eir.ops.outbox import Outbox, OutboxFigures, opened_outbox
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import waiting, weigh
 from eir.ops.settings.config import Config, load_config
-from eir.ops.stopping import done_before, stop_on_signals
+from eir.ops.stopping import done_before, stop_on_signals, unwaited
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
 from eir.ops.watch import Reading, Watch, WatchFigures
@@ -148,8 +148,11 @@ class Keeper:
         """From the depot to open doors; what was opened is closed with the stack."""
         ports = Ports(listened(self._config), shared=self._crew.orphaned)
         stack.callback(ports.close)
-        await asyncio.to_thread(prove_kernel, noting=self._outbox is not None)
-        self._taken, serving = await asyncio.to_thread(self._build_at_start)
+        aside, noting = stack.enter_context(unwaited()), self._outbox is not None
+        first = "" if was_proven(noting=noting) else ": it is compiled first, for half a minute"
+        _log.info("proving the kernel%s", first)
+        await asyncio.wrap_future(aside.submit(prove_kernel, noting=noting))
+        self._taken, serving = await asyncio.wrap_future(aside.submit(self._build_at_start))
         tables = serving.tables if serving else None
         self._holder.swap(serving)
         self._watch.look()

@@ -11,7 +11,9 @@ imported here and started by nobody. It ends with its keeper; the workers go on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import hashlib
 import logging
 import os
 import pickle
@@ -29,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir.core.golden import golden_tables, verify_kernel
+from eir.core.jit import CACHE_FOLDER
 from eir.core.sighting import verify_noting
 from eir.doors.s13_door import run_loop
 from eir.errors import Refused
@@ -193,6 +196,17 @@ def _noting(config: Config) -> Callable[[NDArray[np.uint16]], Noting | None]:
     return partial(ring.noting, census=config.sightings.census)
 
 
+def was_proven(*, noting: bool) -> bool:
+    """Whether this very code was compiled and proven here before, so that a start is quick."""
+    return _mark(noting).exists()
+
+
+def _mark(noting: bool) -> Path:
+    """Lies with the machine code, which is kept for each place that the code lies at."""
+    place = hashlib.sha256(__file__.encode()).hexdigest()[:16]
+    return Path(CACHE_FOLDER, f"proven-{place}{'-noting' * noting}")
+
+
 def prove_kernel(*, noting: bool) -> None:
     """Compile what is not yet, so that neither the nursery nor `explain` waits; and prove it.
 
@@ -205,6 +219,8 @@ def prove_kernel(*, noting: bool) -> None:
     except RuntimeError as wrong:
         raise Refused("kernel-unproven", str(wrong)) from wrong
     golden_tables().facts(0, 0, 0, now=0)
+    with contextlib.suppress(OSError):  # nothing is kept either: the next start compiles again
+        _mark(noting).touch()
 
 
 def _bury(*_: object) -> None:

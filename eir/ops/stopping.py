@@ -1,13 +1,38 @@
 """When a node is told to stop: heard from its first moment, and obeyed at any.
 
-Ends nothing itself: says that it is time.
+Ends nothing itself: says that it is time, and for whom nobody waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Final
+
+SYNCING: Final = "sync"
+"""How the threads are called in which runs of a feed go on."""
+STARTING: Final = "start"
+"""How the thread is called in which a node compiles, verifies and builds before its doors open."""
+
+
+@contextmanager
+def unwaited() -> Iterator[ThreadPoolExecutor]:
+    """A thread to start in: who is told to stop meanwhile goes without it."""
+    aside = ThreadPoolExecutor(1, STARTING)
+    try:
+        yield aside
+    finally:
+        aside.shutdown(wait=False, cancel_futures=True)
+
+
+def someone_is_left() -> bool:
+    """Whether a thread goes on that the process need not wait for, and would."""
+    names = [thread.name for thread in threading.enumerate()]
+    return any(name.startswith((SYNCING, STARTING)) for name in names)
 
 
 def stop_on_signals(hang_up: Callable[[], None]) -> asyncio.Event:

@@ -204,14 +204,16 @@ def test_plaintext_stays_on_this_machine_unless_accepted(text: str) -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    fault = refusal("[node]\nlog_level = 'x'\n[load]\nthreads = 'y'\n[grpc]\nlisten = ['h:1']\n")
+    text = "[grpc]\nlisten = ['h:1']\n[node]\nlog_level = 'x'\n[load]\nthreads = 'y'\n"
+    fault = refusal(text + "[admin]\ntls_cert = 'c'\n[policy]\nmode = 'z'\n")
     assert fault.reason == "config-faults"
-    for line in (
-        "eir.toml:2: node.log_level",
-        "eir.toml:4: load.threads",
-        "eir.toml:6: grpc.listen",
-    ):
-        assert line in fault.detail
+    assert [line.split(": ")[:2] for line in fault.detail.splitlines()[1:]] == [
+        ["  eir.toml:2", "grpc.listen"],
+        ["  eir.toml:4", "node.log_level"],
+        ["  eir.toml:6", "load.threads"],
+        ["  eir.toml:7", "admin"],
+        ["  eir.toml:10", "policy.mode"],
+    ]
 
 
 @pytest.mark.parametrize(

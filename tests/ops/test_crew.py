@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from eir.core.golden import golden_tables
 from eir.core.policy import BLACK_BASE, Status
 from eir.errors import Refused
+from eir.ops import nursery
 from eir.ops.crew import Crew, memory_of, pause_before
 from eir.ops.doors import grpc_settings, open_doors
 from eir.ops.nursery import Nursery, main
@@ -118,6 +119,16 @@ def test_a_nursery_says_proven_only_after_the_golden_table_has_passed(monkeypatc
         main(os.dup(theirs.fileno()), "error", json_logs=False)
     theirs.close()
     assert ours.recv(16) == b""
+
+
+def test_what_was_proven_here_is_told_apart_from_what_is_to_be_compiled(tmp_path, monkeypatch):
+    monkeypatch.setattr(nursery, "CACHE_FOLDER", str(tmp_path))
+    assert not nursery.was_proven(noting=False)
+    nursery.prove_kernel(noting=False)
+    assert nursery.was_proven(noting=False)
+    assert not nursery.was_proven(noting=True)
+    monkeypatch.setattr(nursery, "__file__", "/another/clone/nursery.py")
+    assert not nursery.was_proven(noting=False), "machine code is kept by the path of its source"
 
 
 async def test_a_crew_hires_nobody_on_an_unproven_kernel(tmp_path, monkeypatch):

@@ -46,6 +46,7 @@ def test_deltas_arrive_while_checks_go_on(tmp_path: Path) -> None:
     assert again.wait(PATIENCE_S) == 0
     assert life_in(log.read_text(), 6) == LIFE
     assert "published" not in log.read_text()
+    assert "compiled" not in log.read_text(), "it was, by the first run"
 
 
 def test_a_registry_that_was_ended_halfway_is_made_whole(tmp_path: Path) -> None:

@@ -210,3 +210,18 @@ def test_a_node_that_is_told_to_stop_while_it_starts_leaves_nobody(folder: Path)
         assert "answering on" not in node.log
     finally:
         node.end()
+
+
+def test_a_node_that_compiles_waits_for_no_compiler_when_it_is_told_to_stop(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(cache))
+    node = Node(folder)
+    try:
+        node.wait_for("proving the kernel: it is compiled first")
+        assert node.stop() == 0
+        assert list(cache.rglob("proven-*")) == [], "it was compiled to the end"
+        assert list(living(folder / "depot/workers")) == []
+    finally:
+        node.end()

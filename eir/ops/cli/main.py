@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import Annotated, NoReturn, cast
 
@@ -33,10 +32,10 @@ from eir.ops.cli import (
     watch,
 )
 from eir.ops.console import ConfigOption, JsonOption
-from eir.ops.following import SYNCING
 from eir.ops.logs import start_logging
 from eir.ops.settings.config import config_check, load_config
 from eir.ops.settings.sample_config import default_toml
+from eir.ops.stopping import someone_is_left
 
 _EXIT_INTERRUPTED = 130
 _USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
@@ -125,16 +124,18 @@ def serve(config: ConfigOption = None) -> None:
     settings = load_config(config)
     start_logging(settings.node.log_level, as_json=settings.node.json_logs)
     asyncio.run(Keeper(settings, config_path=settings.path).run())
-    _leave()
+    _leave(console.EXIT_OK)
 
 
-def _leave() -> None:
-    """End at once although a download may hang: all doors are closed, and what a run was about to
-    keep is kept whole or not at all.
+def _leave(code: int) -> None:
+    """End at once although a download or a compiler may go on: all doors are closed, and what
+    was about to be kept is kept whole or not at all.
     """
-    if any(thread.name.startswith(SYNCING) for thread in threading.enumerate()):
+    if someone_is_left():
         logging.shutdown()
-        os._exit(console.EXIT_OK)
+        sys.stdout.flush()
+        os._exit(code)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -161,8 +162,8 @@ def demo(
     from eir.ops.demo.run import run_demo
 
     start_logging("warning", as_json=False)
-    if not run_demo(devices=devices, folder=folder, once=once):
-        raise typer.Exit(console.EXIT_ERROR)
+    good = run_demo(devices=devices, folder=folder, once=once)
+    _leave(console.EXIT_OK if good else console.EXIT_ERROR)
 
 
 @config_app.command("check")

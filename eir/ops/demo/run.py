@@ -29,6 +29,7 @@ from eir.ops.demo.registry import DemoRegistry, demo_registry, phone_after
 from eir.ops.demo.sample import write_sample
 from eir.ops.keeper import Keeper
 from eir.ops.keeping import depot_of
+from eir.ops.nursery import was_proven
 from eir.ops.settings.config import Config, load_config
 
 _WIDE = 100
@@ -99,7 +100,9 @@ def _begin_anew(folder: Path) -> None:
 
 async def _serve(settings: Config, folder: Path, registry: DemoRegistry, *, once: bool) -> bool:
     keeper = Keeper(settings, config_path=settings.path)
-    console.out.print("starting the node; its first start compiles, which takes half a minute")
+    proven = was_proven(noting=settings.sightings is not None)
+    first = "" if proven else ": it is compiled first, which takes half a minute"
+    console.out.print(f"starting the node{first}")
     serving = asyncio.create_task(keeper.run())
     signing = asyncio.create_task(registry.keep_signing())
     asking = asyncio.create_task(_show(keeper, registry))

@@ -163,11 +163,12 @@ def _refuse_unreadable(
 
 
 def _raise_all(source: Source) -> None:
-    if len(source.faults) == 1:
-        raise source.faults[0]
-    if source.faults:
-        listed = "".join(f"\n  {fault}" for fault in source.faults)
-        raise Refused("config-faults", f"{len(source.faults)} faults:{listed}\n", where=source.name)
+    faults = source.faults
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        raise Refused("config-faults", f"{len(faults)} faults:{listed}\n", where=source.name)
 
 
 def _text_of(path: Path) -> str:

@@ -69,12 +69,19 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A TOML text being read: its name for messages, where its keys stand, its faults so far."""
+    """A TOML text being read: its name for messages, where its keys stand, its faults so far, each
+    with its line, 0 where none can be told.
+    """
 
     name: str
     lines: Mapping[tuple[str, ...], int]
     known: tuple[str, ...]
-    faults: list[Refused]
+    noted: list[tuple[int, Refused]]
+
+    @property
+    def faults(self) -> list[Refused]:
+        """All of them as they stand in the file, from the top; those without a line come first."""
+        return [fault for _, fault in sorted(self.noted, key=lambda each: each[0])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +96,23 @@ class Spot:
         return Spot(self.source, (*self.key, *names))
 
     @property
-    def where(self) -> str:
-        """File, line if it can be told, and key: ``eir.toml:4: policy.mode``."""
+    def line(self) -> int:
+        """Where the key stands, else the nearest table around it; 0 where neither can be told."""
         lines = self.source.lines
-        line = next(
+        return next(
             (lines[self.key[:n]] for n in range(len(self.key), 0, -1) if self.key[:n] in lines), 0
         )
-        place = f"{self.source.name}:{line}" if line else self.source.name
+
+    @property
+    def where(self) -> str:
+        """File, line if it can be told, and key: ``eir.toml:4: policy.mode``."""
+        place = f"{self.source.name}:{self.line}" if self.line else self.source.name
         return f"{place}: {'.'.join(map(_key_text, self.key))}" if self.key else place
 
     def refuse(self, fault: Refused) -> None:
         """Notes a fault here; reading goes on."""
-        self.source.faults.append(Refused(fault.reason, fault.detail, where=self.where))
+        placed = Refused(fault.reason, fault.detail, where=self.where)
+        self.source.noted.append((self.line, placed))
 
 
 def settings_in(section: DataclassInstance) -> list[tuple[str, Setting, object]]:
