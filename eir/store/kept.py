@@ -53,7 +53,8 @@ class NewFile:
 class Kept:
     """One snapshot that the manifest names, and the deltas since.
 
-    ``file``: its name in snapshots/; ``size`` in bytes.
+    ``file``: its name in snapshots/; ``size`` in bytes. ``verified``: by which code the bytes with
+    this SHA-256 were verified whole (``vouched``), "" where by none.
     """
 
     file: str
@@ -65,6 +66,7 @@ class Kept:
     sha256: str
     size: int
     deltas: tuple[KeptDelta, ...] = ()
+    verified: str = ""
 
     @property
     def last_serial(self) -> int:
