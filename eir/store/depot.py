@@ -43,7 +43,7 @@ from eir.feed.delta_file import advance, decode_delta, write_frame
 from eir.store.durable import fsync_folder, write_durably
 from eir.store.kept import Kept, KeptDelta, NewFile, chain_of, kept_of, passing, retained
 from eir.store.served import ServedLog
-from eir.store.vouched import VERIFIED_BY, OpenedBase, open_base
+from eir.store.vouched import OpenedBase, mark_of, open_base
 
 FORMAT = 1
 KEEP_GENERATIONS = 3
@@ -148,8 +148,10 @@ class Depot:
         with self._locked("write.lock", wait=True):
             feeds = self._read()
             came = tuple(self._moved_in(head.feed, delta) for delta in deltas)
-            kept = _row(head, facts, came, verified=VERIFIED_BY if verified else "")
+            kept = _row(head, facts, came)
             _move(facts.path, self._snapshots / kept.file)
+            if verified:
+                kept = replace(kept, verified=mark_of(self._snapshots / kept.file))
             self._commit(feeds, head.feed, kept, keep)
         if facts.path.parent.parent == self._scratch:
             shutil.rmtree(facts.path.parent, ignore_errors=True)
@@ -276,8 +278,8 @@ class Depot:
         else:
             file, found = self._open_snapshot(feed, row)
             base, sieve = found.generation, found.sieve
-            if found.proven:
-                row = self._noted_verified(feed, row)
+            if found.mark:
+                row = self._noted_verified(feed, row, found.mark)
             before = None
         if before is not None and before.generation.serial <= serial:
             generation, chain, size = before.generation, before.chain, before.chain_size
@@ -320,12 +322,12 @@ class Depot:
             until_good.pop_all()
         return file, opened
 
-    def _noted_verified(self, feed: str, row: Kept) -> Kept:
+    def _noted_verified(self, feed: str, row: Kept, mark: str) -> Kept:
         """The row of a base that was verified whole; the keeper has the manifest say so.
 
         Where the disk refuses, the next start verifies it again.
         """
-        noted = replace(row, verified=VERIFIED_BY)
+        noted = replace(row, verified=mark)
         if self._keeps and noted != row:
             with contextlib.suppress(OSError), self._locked("write.lock", wait=True):
                 feeds = self._read()
@@ -428,9 +430,7 @@ class Depot:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _row(
-    head: SnapshotHead, facts: SnapshotFacts, deltas: tuple[KeptDelta, ...], *, verified: str = ""
-) -> Kept:
+def _row(head: SnapshotHead, facts: SnapshotFacts, deltas: tuple[KeptDelta, ...]) -> Kept:
     """A snapshot as the manifest will name it, under a new file name."""
     return Kept(
         file=f"{head.feed}-{head.serial}-{secrets.token_hex(8)}.snap",
@@ -442,7 +442,6 @@ def _row(
         sha256=facts.sha256,
         size=facts.size,
         deltas=deltas,
-        verified=verified,
     )
 
 

@@ -53,8 +53,8 @@ class NewFile:
 class Kept:
     """One snapshot that the manifest names, and the deltas since.
 
-    ``file``: its name in snapshots/; ``size`` in bytes. ``verified``: by which code the bytes with
-    this SHA-256 were verified whole (``vouched``), "" where by none.
+    ``file``: its name in snapshots/; ``size`` in bytes. ``verified``: the mark of a
+    file whose bytes, those of this SHA-256, were verified whole (``vouched``); "" if they were not.
     """
 
     file: str

@@ -1,9 +1,10 @@
 """Opening a kept snapshot: by its hash alone, where these very bytes were verified before.
 
-To verify a nation's file is to read every item of it, six times the work of hashing it. So the
-manifest says of a file by which code its bytes were verified whole (``Kept.verified``): while that
-is this code, its SHA-256 proves the rest. Where it says nothing, names other code, or the hash is
-another, the file is verified whole again, and whatever is wrong with it is found and named as ever.
+To verify a nation's file is to read every item of it, several times the work of hashing it. So
+the manifest says of a file that it was verified whole (``Kept.verified``): by which code, and which file
+of this disk it was. While both are the same, its SHA-256 proves the rest. Where it says nothing, or
+names other code or another file, as of a depot that was copied or restored, or the hash is another,
+the file is verified whole again, and whatever is wrong with it is found and named as ever.
 
 Promises that what it returns was verified whole by this code, here or before. Writes nothing.
 """
@@ -43,25 +44,36 @@ VERIFIED_BY: Final = _stamp()
 """Names the code that verifies here; another version of it verifies anew."""
 
 
+def mark_of(file: int | Path) -> str:
+    """What is noted of a file that was verified whole: by what code, and which file it is. Nobody
+    can give a file a moment of change that he chose, so a mark that came with a copy is void.
+    """
+    found = os.stat(file)
+    return f"{VERIFIED_BY}-{found.st_ino}-{found.st_ctime_ns}"
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedBase:
     """A snapshot's generation, with a sieve where ``sieve`` is a file in memory with its bytes.
 
-    ``proven``: what was verified whole are the bytes whose hash the manifest has.
+    ``mark``: what the manifest may say of the file; "" where its bytes are not those of the hash
+    that stands there.
     """
 
     generation: Generation
     sieve: BinaryIO | None
-    proven: bool
+    mark: str
 
 
 def open_base(file: BufferedReader, row: Kept) -> OpenedBase:
     """What a kept file, open at its beginning, holds. Raises Corrupt, naming the section, and
     OSError where the disk does not give it: it is read before it is mapped, which would be fatal.
     """
-    proven = hashlib.file_digest(file, "sha256").hexdigest() == row.sha256
-    known = proven and row.verified == VERIFIED_BY
-    return OpenedBase(*_sieved(open_file(file, trusted=known)), proven)
+    mark = mark_of(file.fileno())
+    if hashlib.file_digest(file, "sha256").hexdigest() != row.sha256:
+        mark = ""
+    known = mark != "" and row.verified == mark
+    return OpenedBase(*_sieved(open_file(file, trusted=known)), mark)
 
 
 def _sieved(generation: Generation) -> tuple[Generation, BinaryIO | None]:

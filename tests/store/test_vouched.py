@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,10 @@ from eir.core.generation import OPERATOR, REGISTRY
 from eir.errors import Corrupt
 from eir.feed import codec
 from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
-from eir.store import depot as depot_module
 from eir.store import vouched
 from eir.store.depot import Depot
 from eir.store.kept import Kept
-from eir.store.vouched import VERIFIED_BY, open_base
+from eir.store.vouched import VERIFIED_BY, mark_of, open_base
 from tests.feed.small import SESSIONS, STEPS
 
 FEEDS = pytest.mark.parametrize("feed", [REGISTRY, OPERATOR])
@@ -76,7 +76,8 @@ def test_the_keeper_verifies_once_what_nobody_has(tmp_path: Path, walks: list[st
     with depot.held_by_keeper():
         opened = depot.open_newest(REGISTRY)
     assert walks
-    assert opened.kept == replace(row, verified=VERIFIED_BY) == Depot(tmp_path).kept(REGISTRY)[0]
+    assert opened.kept == replace(row, verified=mark_of(snapshot(depot, row)))
+    assert Depot(tmp_path).kept(REGISTRY) == (opened.kept,)
     walks.clear()
     again = Depot(tmp_path).open_newest(REGISTRY)
     assert walks == []
@@ -99,13 +100,25 @@ def test_other_code_verifies_anew(
 ) -> None:
     depot = Depot(tmp_path)
     keep(depot, REGISTRY, 1, verified=True)
-    for module in (vouched, depot_module):
-        monkeypatch.setattr(module, "VERIFIED_BY", "of tomorrow")
+    monkeypatch.setattr(vouched, "VERIFIED_BY", "of tomorrow")
     walks.clear()
     with depot.held_by_keeper():
         depot.open_newest(REGISTRY).close_unless_in(None)
     assert walks
-    assert depot.kept(REGISTRY)[0].verified == "of tomorrow"
+    assert depot.kept(REGISTRY)[0].verified.startswith("of tomorrow-")
+
+
+@pytest.mark.parametrize("how", ["cp -a", "ln"])
+def test_a_copy_is_verified_anew(tmp_path: Path, walks: list[str], how: str) -> None:
+    """A mark that comes with a backup is the word of whoever had the backup."""
+    depot = Depot(tmp_path / "one")
+    row = keep(depot, REGISTRY, 1, verified=True)
+    copy = Depot(tmp_path / "other")
+    subprocess.run([*how.split(), snapshot(depot, row), snapshot(copy, row)], check=True)
+    (copy.folder / "manifest.json").write_bytes((depot.folder / "manifest.json").read_bytes())
+    walks.clear()
+    copy.open_newest(REGISTRY).close_unless_in(None)
+    assert walks
 
 
 def test_the_stamp_is_of_what_verifies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,14 +141,19 @@ def test_a_hash_that_is_not_the_files_vouches_for_nothing(tmp_path: Path, walks:
         depot.open_newest(REGISTRY).close_unless_in(None)
     assert walks
     noted = replace(row, sha256="0" * 64, verified="")
-    manifest.write_text(manifest.read_text().replace(VERIFIED_BY, ""))
+    manifest.write_text(manifest.read_text().replace(row.verified, ""))
     with depot.held_by_keeper():
         depot.open_newest(REGISTRY).close_unless_in(None)
     assert depot.kept(REGISTRY) == (noted,)
 
 
 @FEEDS
-def test_any_damage_is_found_and_named_as_without_the_record(tmp_path: Path, feed: str) -> None:
+def test_any_damage_is_found_and_named_as_without_the_record(
+    tmp_path: Path, feed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        vouched, "mark_of", lambda _: row.verified
+    )  # a disk that rots tells no time
     depot = Depot(tmp_path)
     row = keep(depot, feed, 1, verified=True)
     path = snapshot(depot, row)
@@ -151,7 +169,10 @@ def test_any_damage_is_found_and_named_as_without_the_record(tmp_path: Path, fee
         )  # fmt: skip
         spoil(path, at)
     with path.open("rb") as file:
-        assert open_base(file, row).proven
+        opened = open_base(file, row)
+    assert opened.mark == row.verified
+    if opened.sieve is not None:
+        opened.sieve.close()
 
 
 def cut(path: Path) -> None:
@@ -199,5 +220,5 @@ def test_a_manifest_of_before_says_of_no_file_that_it_was_verified(tmp_path: Pat
     depot = Depot(tmp_path)
     row = keep(depot, REGISTRY, 1, verified=True)
     manifest = tmp_path / "manifest.json"
-    manifest.write_text(manifest.read_text().replace(f', "verified": "{VERIFIED_BY}"', ""))
+    manifest.write_text(manifest.read_text().replace(f', "verified": "{row.verified}"', ""))
     assert depot.kept(REGISTRY) == (replace(row, verified=""),)
