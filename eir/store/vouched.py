@@ -1,10 +1,10 @@
 """Opening a kept snapshot: by its hash alone, where these very bytes were verified before.
 
 To verify a nation's file is to read every item of it, several times the work of hashing it. So
-the manifest says of a file that it was verified whole (``Kept.verified``): by which code, and which file
-of this disk it was. While both are the same, its SHA-256 proves the rest. Where it says nothing, or
-names other code or another file, as of a depot that was copied or restored, or the hash is another,
-the file is verified whole again, and whatever is wrong with it is found and named as ever.
+the manifest says of a file that it was verified whole (``Kept.verified``): by which code, and which
+file of this disk it was. While both are the same, its SHA-256 proves the rest. Where it says
+nothing, or names other code or another file, as of a depot that was copied or restored, or the hash
+is another, the file is verified whole again, and whatever is wrong with it is found and named.
 
 Promises that what it returns was verified whole by this code, here or before. Writes nothing.
 """
