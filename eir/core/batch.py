@@ -20,7 +20,16 @@ from eir.core.jit import (
     prefetch,
     trailing_zeros,
 )
-from eir.core.kernel import NONE, active_black, facts_of, held, hints_of, number_at, number_of
+from eir.core.kernel import (
+    NONE,
+    active_black,
+    facts_of,
+    held,
+    hints_of,
+    later,
+    number_at,
+    number_of,
+)
 from eir.core.layout import (
     AT_BINDINGS,
     AT_GREY,
@@ -93,7 +102,8 @@ def check(
     ``verdicts`` uint8[n, 4]: (status, decided status, code, row). ``valid_until`` int64[n].
     ``counts`` uint64[CODES, 5]: one is added at (code, status) for each.
     """
-    active = active_black(desc, now)
+    late = later(now, grace_time)
+    active = active_black(desc, late, grace_time)
     for begin in range(0, len(imei), GROUP):
         end = min(begin + GROUP, len(imei))
         together = len(plan) > 0 and end - begin >= LEAST_WARMED
@@ -109,11 +119,12 @@ def check(
                 hints = hints_of(desc, imei[i], number)
                 found, rank = np.int64(0), np.int64(-1)
             facts, black, deadline, until = facts_of(
-                desc, imei[i], number, imsi[i], now, active, False, hints, found, rank
+                desc, imei[i], number, imsi[i], late, grace_time, active, False, hints, found, rank
             )
             row, code = decide(facts, black, deadline, grace_time, masks)
             decided = load8(desc[AT_STATUSES] + code)
-            spared = row >= 12 and desc[HOLD_COUNT] > 0 and held(desc, imei[i], number, code, now)
+            spared = row >= 12 and desc[HOLD_COUNT] > 0
+            spared = spared and held(desc, imei[i], number, code, grace_time)
             status = leaves_as(decided, row, spared, desc[SHADOW] != 0)
             verdicts[i, 0] = status
             verdicts[i, 1] = decided

@@ -87,6 +87,7 @@ from eir.core.policy import (
     LEGACY,
     MALFORMED,
     NUMBER_KNOWN,
+    OVERRIDE_DENY,
     RELEASED,
     ROAMER,
     WHITE,
@@ -234,8 +235,11 @@ def deadline_of(desc, key, number, hints):
 
 
 @compiled
-def find_override(desc, key, number, now):
-    """(facts, until) of exactly (key, number), sorted rows (key, number, until, facts)."""
+def find_override(desc, key, number, late, grace_time):
+    """(facts, until) of exactly (key, number), sorted rows (key, number, until, facts).
+
+    An allowing one ends by grace time, a denying one by the later of both.
+    """
     begin, end = np.int64(0), desc[OVERRIDE_COUNT]
     rows = desc[AT_OVERRIDES]
     last = end
@@ -250,22 +254,22 @@ def find_override(desc, key, number, now):
     row = rows + 32 * begin
     if begin == last or load64(row) != key or load64(row + 8) != number:
         return np.int64(0), np.int64(0)
-    until = np.int64(load64(row + 16))
-    if until != 0 and until <= now:
+    until, facts = np.int64(load64(row + 16)), np.int64(load64(row + 24))
+    if until != 0 and until <= (late if facts & OVERRIDE_DENY else grace_time):
         return np.int64(0), np.int64(0)
-    return np.int64(load64(row + 24)), until
+    return facts, until
 
 
 @compiled
-def override_of(desc, key, number, now):
+def override_of(desc, key, number, late, grace_time):
     """(facts, until) of the pair's override, else the IMEI's, else the number's."""
     facts, until = np.int64(0), np.int64(0)
     if key != NONE and number != NONE:
-        facts, until = find_override(desc, key, number, now)
+        facts, until = find_override(desc, key, number, late, grace_time)
     if facts == 0 and key != NONE:
-        facts, until = find_override(desc, key, NONE, now)
+        facts, until = find_override(desc, key, NONE, late, grace_time)
     if facts == 0 and number != NONE:
-        facts, until = find_override(desc, NONE, number, now)
+        facts, until = find_override(desc, NONE, number, late, grace_time)
     return facts, until
 
 
@@ -308,15 +312,24 @@ def black_of(desc, key, active, hints, found):
 
 
 @compiled
-def active_black(desc, now):
-    """Bit n for each black list n that counts now; times stand as (from, until), 0 = no bound."""
+def active_black(desc, late, grace_time):
+    """Bit n for each black list n that counts now; times stand as (from, until), 0 = no bound.
+
+    One begins by grace time, and ends by the later of both.
+    """
     active = NONE
     for n in range(64):
         begin = np.int64(load64(desc[AT_BLACK_TIMES] + 16 * n))
         end = np.int64(load64(desc[AT_BLACK_TIMES] + 16 * n + 8))
-        if begin <= now and (end == 0 or now < end):
+        if begin <= grace_time and (end == 0 or late < end):
             active |= np.uint64(1) << np.uint64(n)
     return active
+
+
+@compiled
+def later(now, grace_time):
+    """The time by which ends what refuses: of the clock and grace time the later."""
+    return max(now, grace_time)
 
 
 @compiled
@@ -393,16 +406,18 @@ def number_at(desc, imsi, rank):
 
 
 @compiled
-def facts_of(desc, key, number, imsi, now, active, every, hints, found, rank):
+def facts_of(desc, key, number, imsi, late, grace_time, active, every, hints, found, rank):
     """Stage one: (facts, black, deadline, override's until).
 
-    ``every``: as for ``device_facts``. ``rank``: as for ``pairs_of``, of the bindings.
+    ``late``: as ``later``. ``every``: as for ``device_facts``. ``rank``: as for ``pairs_of``, of
+    the bindings.
     """
     facts = subscriber_facts(desc, number, imsi, hints, found)
     decodable = key != NONE and key <= MAX_KEY
     until = np.int64(0)
     if desc[OVERRIDE_COUNT] > 0:
-        override, until = override_of(desc, key if decodable else NONE, number, now)
+        asked = key if decodable else NONE
+        override, until = override_of(desc, asked, number, late, grace_time)
         facts |= override
     if not decodable:
         return facts | MALFORMED, NONE, np.int64(0), until
@@ -418,13 +433,13 @@ def facts_of(desc, key, number, imsi, now, active, every, hints, found, rank):
 
 
 @compiled
-def held(desc, key, number, code, now):
+def held(desc, key, number, code, grace_time):
     """Whether a hold covers this refusal: rows (until, code, prefix, its limit, TACs, count)."""
     tac = key // np.uint64(1_000_000)
     for i in range(desc[HOLD_COUNT]):
         row = desc[AT_HOLDS] + 8 * HOLD_WORDS * i
         reason = np.int64(load64(row + 8))
-        if now >= np.int64(load64(row)) or (reason != 0 and reason != code):
+        if grace_time >= np.int64(load64(row)) or (reason != 0 and reason != code):
             continue
         limit = load64(row + 24)
         leading = number
@@ -446,11 +461,12 @@ def held(desc, key, number, code, now):
 
 
 @compiled
-def collect(desc, imei, msisdn, imsi, now):
+def collect(desc, imei, msisdn, imsi, now, grace_time):
     """Stage one alone, of one query, for ``explain``: what ``facts_of`` says, and the number."""
     number = number_of(desc, msisdn, imsi)
-    hints, active = np.int64(ALL_HINTS), active_black(desc, now)
+    late = later(now, grace_time)
+    hints, active = np.int64(ALL_HINTS), active_black(desc, late, grace_time)
     facts, black, deadline, until = facts_of(
-        desc, imei, number, imsi, now, active, True, hints, np.int64(0), np.int64(-1)
+        desc, imei, number, imsi, late, grace_time, active, True, hints, np.int64(0), np.int64(-1)
     )
     return facts, black, number, deadline, until

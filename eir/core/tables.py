@@ -131,11 +131,12 @@ class Tables:
         _check(self.desc, plan, scratch, self.masks, *queries, *times, rows, valid_until, counts)
         return Verdicts(rows, valid_until)
 
-    def facts(self, imei: int, msisdn: int, imsi: int, *, now: int) -> Facts:
+    def facts(self, imei: int, msisdn: int, imsi: int, *, now: int, grace_time: int) -> Facts:
         """Stage one of one query, for ``explain``."""
         words = (np.uint64(imei), np.uint64(msisdn), np.uint64(imsi))
         with np.errstate(over="ignore"):
-            bits, black, number, deadline, until = kernel.collect(self.desc, *words, now)
+            found = kernel.collect(self.desc, *words, now, grace_time)
+        bits, black, number, deadline, until = found
         names = tuple(name for i, name in enumerate(self.black_order) if int(black) >> i & 1)
         return Facts(int(bits), names, int(number), int(deadline), int(until))
 
