@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from eir.core.jit import compiled, load32, load64
+from eir.core.jit import compiled, either, load32, load64
 from eir.core.layout import (
     ALL_HINTS,
     ALWAYS,
+    ALWAYS_ASKED,
     ASKED,
     ASKED_ANYWAY,
     AT_BINDINGS,
@@ -51,6 +52,7 @@ from eir.core.layout import (
     FEED_HINTS,
     HOLD_COUNT,
     HOLD_WORDS,
+    KEYS,
     NOWHERE,
     NUMBERS,
     OPERATOR_HINTS,
@@ -95,6 +97,10 @@ from eir.core.sieve import sift, spread
 
 NONE = np.uint64(0)
 MAX_KEY = np.uint64(99_999_999_999_999)
+LONG_RUN = 16
+"""So many of a device's numbers are read one by one, before the others are searched."""
+ENTRIES_AHEAD = 1_024
+"""Among so many entries the end of a long run is looked for."""
 
 
 @compiled
@@ -163,6 +169,7 @@ def pairs_of(desc, section, key, value, hints, rank):
         return True, only == value, only
     at = desc[view + WORDS] + 4 * (entry - RUN)
     lowest = NONE
+    patience = LONG_RUN
     while True:
         head = load32(at)
         found = base + np.uint64(head & ESCAPE)
@@ -174,6 +181,33 @@ def pairs_of(desc, section, key, value, hints, rank):
             lowest = found
         if found >= value or head & LAST:
             return True, found == value, lowest
+        patience -= 1
+        if patience == 0:
+            at = skip_in_run(desc, view, rank, at, value)
+
+
+@compiled
+def skip_in_run(desc, view, rank, at, value):
+    """Where to read on in a long run for a value, from ``at`` on, where a number begins.
+
+    A run ends where the next begins, which stands in one of the entries after its own. Where all
+    the rest of it is single words, that is searched by halves; else nothing is skipped.
+    """
+    base, end = np.uint64(desc[view + BASE]), np.int64(0)
+    for after in range(rank + 1, min(rank + ENTRIES_AHEAD, desc[view + KEYS])):
+        entry = load32(desc[view + VALUES] + 4 * after)
+        if entry >= RUN:
+            end = desc[view + WORDS] + 4 * (entry - RUN)
+            break
+    if end == 0 or value < base or load32(at) & ESCAPE == ESCAPE or load32(end - 4) & LAST == 0:
+        return at
+    sought, count = min(value - base, np.uint64(ESCAPE)), (end - at) >> 2
+    while count > 1:
+        half = count >> 1
+        middle = at + 4 * half
+        at = either(np.uint64(load32(middle) & ESCAPE) <= sought, middle, at)
+        count -= half
+    return at
 
 
 @compiled
@@ -360,6 +394,14 @@ def number_of(desc, msisdn, imsi):
     if msisdn != NONE or imsi == NONE:
         return msisdn
     _, _, number = pairs_of(desc, AT_IMSI_MSISDN, imsi, NONE, np.int64(ALWAYS), -1)
+    return number
+
+
+@compiled
+def number_at(desc, imsi, rank):
+    """The number in the operator's table, or 0, of an IMSI of that rank in its base, or of none."""
+    hints = np.int64(ALWAYS if rank >= 0 else ALWAYS & ~ALWAYS_ASKED)
+    _, _, number = pairs_of(desc, AT_IMSI_MSISDN, imsi, NONE, hints, rank)
     return number
 
 
