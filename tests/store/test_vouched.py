@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -202,18 +202,40 @@ def test_a_disk_that_does_not_give_the_file_is_damage_and_no_end(
     depot = Depot(tmp_path)
     keep(depot, REGISTRY, 1, verified=True)
     broken = snapshot(depot, keep(depot, REGISTRY, 2, verified=True))
-    real = hashlib.file_digest
+    real, size = mmap.mmap, broken.stat().st_size
 
-    def read(file: IO[bytes], name: str) -> object:
-        if file.name == str(broken):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return real(file, name)  # type: ignore[arg-type]
+    def unread(file: int, *given: int, **named: int) -> mmap.mmap:
+        """A file that ends early after it was mapped is to who touches it as a bad disk is."""
+        mapped = real(file, *given, **named)
+        if os.readlink(f"/proc/self/fd/{file}") == str(broken):
+            broken.chmod(0o600)
+            os.truncate(broken, 0)
+        return mapped
 
-    monkeypatch.setattr(hashlib, "file_digest", read)
+    monkeypatch.setattr(vouched.mmap, "mmap", unread)
     opened = depot.open_newest(REGISTRY)
     opened.close_unless_in(None)
     assert opened.generation.serial == 1
-    assert [(damage.section, damage.where) for damage in opened.damaged] == [("file", str(broken))]
+    (damage,) = opened.damaged
+    assert (damage.section, damage.where) == ("file", str(broken))
+    assert (damage.detail, size > 0) == (os.strerror(errno.EIO), True)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, (4 << 20) + 1])
+def test_the_hash_is_that_of_all_bytes(tmp_path: Path, size: int) -> None:
+    raw = os.urandom(size)
+    (tmp_path / "file").write_bytes(raw)
+    with (tmp_path / "file").open("rb") as file:
+        assert vouched._sha256(file.fileno()) == hashlib.sha256(raw).hexdigest()
+
+
+def test_a_system_that_can_not_be_asked_is_read_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vouched, "_MADV_POPULATE_READ", 9_999)
+    depot = Depot(tmp_path)
+    keep(depot, REGISTRY, 1, verified=True)
+    depot.open_newest(REGISTRY).close_unless_in(None)
 
 
 def test_a_manifest_of_before_says_of_no_file_that_it_was_verified(tmp_path: Path) -> None:
