@@ -107,14 +107,14 @@ def _sha256(file: int) -> str:
 
 
 def _bring_in(mapped: mmap.mmap, at: int) -> None:
-    """Read a piece from the disk, where this system can be asked to. Raises OSError where the disk
-    does not give it; whoever touched it would be ended by SIGBUS.
+    """Read a piece from the disk, where this system can be asked to (from Linux 5.14 on). Raises
+    OSError where the disk does not give it; whoever touched it would be ended by SIGBUS.
     """
     length = min(limits.PREFAULT_PIECE_BYTES, len(mapped) - at)
     try:
         mapped.madvise(_MADV_POPULATE_READ, at, length)
     except OSError as fault:
-        if fault.errno != errno.EINVAL:  # that says: not by a system before Linux 5.14
+        if fault.errno == errno.EFAULT:
             raise OSError(errno.EIO, os.strerror(errno.EIO)) from fault
 
 
