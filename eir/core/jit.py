@@ -16,7 +16,7 @@ import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import llvmlite
 import llvmlite.binding
@@ -50,8 +50,11 @@ def _cache_folder() -> str:
     if not base:
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         base = os.path.join(cache, "eir")
-    return os.path.join(base, f"kernel-{_stamp()}")
+    return os.path.join(base, f"kernel-{STAMP}")
 
+
+STAMP: Final = _stamp()
+"""Names exactly this code of core, what compiles it, and the processor."""
 
 vars(numba.config)["CACHE_DIR"] = _cache_folder()
 
