@@ -56,6 +56,7 @@ from eir.core.pairtable import RUN
 from eir.core.policy import decide, leaves_as
 from eir.core.probes import (
     BLOCK_BITS,
+    BLOCK_BYTES,
     block_of,
     body_of,
     covers,
@@ -272,8 +273,8 @@ def send_for_blocks(desc, plan, scratch, searches):
         entry, left = block_of(desc[section + FENCES], offset, stride, scratch[LEFT, a], low)
         at = desc[section + DATA] + offset + stride * entry
         scratch[AT, a], scratch[LEFT, a] = at, left
-        prefetch(at)
-        prefetch(at + stride * left - 1)
+        for line in range(0, BLOCK_BYTES, LINE_BYTES):
+            prefetch(at + line)
 
 
 @compiled

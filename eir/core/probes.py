@@ -5,7 +5,7 @@ ranked index. ``desc[view …]`` says where these are (``layout``).
 
 A container that has to be searched is an ascending row of entries: the keys of an array, the runs
 of a list. A search of thousands would be ten cache misses, one after the other. So of each block of
-128 bytes of the data its *fence* is kept, two bytes: the first entry that begins in the block. The
+256 bytes of the data its *fence* is kept, two bytes: the first entry that begins in the block. The
 fences of a container stand side by side; they name the block, and only that is searched.
 """
 
@@ -29,8 +29,8 @@ from eir.core.rankindex import LINE_BITS, LINE_BYTES
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 NONE, ALL = np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
 VACANT = ALL
-BLOCK_BITS = 7
-"""Of a place in the data within its block."""
+BLOCK_BITS = 8
+BLOCK_BYTES = 1 << BLOCK_BITS
 
 
 @compiled

@@ -16,7 +16,7 @@ from eir.core.pairtable import PairTable
 Table = ImeiSet | PairTable | DeadlineTable
 U64 = NDArray[np.uint64]
 
-LIST_SLOTS, INDEX_SLOTS = 14, 30
+LIST_SLOTS, INDEX_SLOTS = 20, 30
 """So many slots has the directory of ten containers. A list's has fewer: of its memory it is more,
 and most lists are asked only where a sieve says so.
 """
@@ -75,25 +75,25 @@ def _point_containers(
 ) -> int:
     """The data, a hash table of their containers, and the fences of what is searched in them: how
     many bytes were derived.
+
+    They are one array: a nation's is long enough, then, to be given huge pages.
     """
     kept.append(data)
     words[layout.DATA] = data.ctypes.data
     if len(rows) == 0:
         return 0
     of_ten = INDEX_SLOTS if 8 * rows.shape[1] == layout.INDEX_SLOT_BYTES else LIST_SLOTS
-    table = _aligned_table(len(rows) * of_ten // 10 + 1, rows.shape[1])
-    fences = np.zeros((len(data) >> probes.BLOCK_BITS) + 1, np.uint16)
+    slots = len(rows) * of_ten // 10 + 1
+    blocks = (len(data) >> probes.BLOCK_BITS) + 1
+    raw = np.full(slots * rows.shape[1] + (blocks + 3) // 4 + 8, probes.VACANT, np.uint64)
+    raw = raw[(-raw.ctypes.data % 64) // 8 :]
+    table = raw[: slots * rows.shape[1]].reshape(slots, -1)
+    fences = raw[slots * rows.shape[1] :].view(np.uint16)
     with np.errstate(over="ignore"):
         probes.hash_directory(rows, table)
         probes.raise_fences(rows, data.ctypes.data, fences)
-    kept += (table, fences)
+    kept.append(raw)
     words[layout.DIRECTORY] = table.ctypes.data
-    words[layout.SLOTS] = len(table)
+    words[layout.SLOTS] = slots
     words[layout.FENCES] = fences.ctypes.data
-    return table.nbytes + fences.nbytes
-
-
-def _aligned_table(slots: int, words: int) -> U64:
-    raw = np.full(slots * words + 8, probes.VACANT, np.uint64)
-    skip = (-raw.ctypes.data % 64) // 8
-    return raw[skip : skip + slots * words].reshape(slots, words)
+    return raw.nbytes

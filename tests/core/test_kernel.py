@@ -59,8 +59,8 @@ def test_a_list(keys: U64, seed: int) -> None:
         assert found == (probe in members), probe
 
 
-@pytest.mark.parametrize("runs", [1, 2, 31, 32, 33, 34, 63, 64, 65, 700, 2047])
-@pytest.mark.parametrize("before", [1, 2, 63])
+@pytest.mark.parametrize("runs", [1, 2, 31, 32, 33, 63, 64, 65, 66, 127, 128, 129, 700, 2047])
+@pytest.mark.parametrize("before", [1, 2, 63, 127])
 def test_a_list_whose_runs_fill_blocks(runs: int, before: int) -> None:
     """``before`` keys in the container in front move where this one's blocks begin."""
     starts = np.arange(runs, dtype=np.uint64) * np.uint64(31) + np.uint64((3 << 16) + 5)
