@@ -13,11 +13,12 @@ from eir import limits
 from eir.core import batch, kernel, layout, policy
 from eir.core.generation import BLACK, BLACK_UNION, OPERATOR, REGISTRY, Generation, Section
 from eir.core.imeiset import ImeiSet
+from eir.core.jit import JIT_DISABLED
 from eir.core.marks import marks_of, shift_of
 from eir.core.orders import Hold, Override
 from eir.core.policy import FIXED_REASONS, BlackList, Policy
 from eir.core.sieve import NO_SIEVE, Sieve
-from eir.core.sieving import NUMBER_COLUMNS, of_overlays, with_free_columns
+from eir.core.sieving import IMSI_MSISDN, NUMBER_COLUMNS, of_overlays, with_free_columns
 from eir.core.view import Table, View, view_of
 from eir.errors import Refused
 
@@ -42,6 +43,9 @@ _SPARING = ("bindings", "bindings.imsi", "bound-elsewhere", "legacy")
 """Whose devices nearly never have to be looked for in white."""
 
 _NO_SPANS: U64 = np.empty((0, 2), np.uint64)
+_BY_NUMBER = (IMSI_MSISDN, *NUMBER_COLUMNS)
+"""Asked for the number; the IMSI table for what stands in its place until it has been asked."""
+
 _NO_PLAN: I64 = np.empty((0, batch.PLAN_WORDS), np.int64)
 _NO_SCRATCH: I64 = np.empty((0, 0), np.int64)
 _SIEVE_PLACES = {
@@ -104,7 +108,7 @@ class Tables:
         count = sum(len(feed.black()) for feed in self._generations())
         self.desc: I64 = np.zeros(layout.AT_BLACK + layout.BLACK_WORDS * count, np.int64)
         self.desc[layout.ASKED_ANYWAY] = layout.ALWAYS
-        self.plan: I64 = np.zeros((batch.PLANNED + 1, batch.PLAN_WORDS), np.int64)
+        self.plan: I64 = np.zeros((batch.PLANNED + batch.WAVES, batch.PLAN_WORDS), np.int64)
         self._place_sections()
         self._place_policy()
         self._place_orders()
@@ -129,11 +133,12 @@ class Tables:
         _check(self.desc, plan, scratch, self.masks, *queries, *times, rows, valid_until, counts)
         return Verdicts(rows, valid_until)
 
-    def facts(self, imei: int, msisdn: int, imsi: int, *, now: int) -> Facts:
+    def facts(self, imei: int, msisdn: int, imsi: int, *, now: int, grace_time: int) -> Facts:
         """Stage one of one query, for ``explain``."""
         words = (np.uint64(imei), np.uint64(msisdn), np.uint64(imsi))
         with np.errstate(over="ignore"):
-            bits, black, number, deadline, until = kernel.collect(self.desc, *words, now)
+            found = kernel.collect(self.desc, *words, now, grace_time)
+        bits, black, number, deadline, until = found
         names = tuple(name for i, name in enumerate(self.black_order) if int(black) >> i & 1)
         return Facts(int(bits), names, int(number), int(deadline), int(until))
 
@@ -249,18 +254,23 @@ class Tables:
     def _plan_probe(self, place: int, name: str, base: Table) -> None:
         """Plan that a section with a hint of its own is probed for a group of queries at once."""
         hint = int(self.desc[place + layout.STANDING])
+        row = (place, not isinstance(base, ImeiSet), name in _BY_NUMBER)
+        if hint and name == IMSI_MSISDN:
+            self.plan[batch.IMSI_ROW] = row
         if hint in (0, layout.ALWAYS_ASKED):
             return
-        row = (place, not isinstance(base, ImeiSet), name in NUMBER_COLUMNS)
         self.plan[hint.bit_length() - 1] = row
-        self.plan[batch.PLANNED, batch.LATER if name == "white" else batch.AT_ONCE] |= hint
+        wave = {"bindings": batch.BOUND, "white": batch.SEEN}.get(name, batch.SMALL)
+        self.plan[batch.PLANNED + wave, batch.WAVE] |= hint
+        if name.startswith(BLACK) and self.policy.refuses_all_in(name.removeprefix(BLACK)):
+            self.plan[batch.PLANNED + batch.BOUND, batch.UNLESS] |= hint
         if name in _SPARING or name.startswith(BLACK):
-            self.plan[batch.PLANNED, batch.SPARING] |= hint
+            self.plan[batch.PLANNED + batch.SEEN, batch.UNLESS] |= hint
 
     def _place_view(self, place: int, content: Table) -> None:
         view = view_of(content)
         self._views.append(view)
-        self.desc[place : place + layout.OVERLAID] = view.words[: layout.OVERLAID]
+        self.desc[place : place + layout.VIEW_WORDS] = view.words
 
     def _place_policy(self) -> None:
         chosen = self.policy
@@ -333,5 +343,8 @@ def _orders(section: Section, kind: type[Order]) -> list[Order]:
 
 
 def _check(*arguments: object) -> None:
-    with np.errstate(over="ignore"):
+    if JIT_DISABLED:
+        with np.errstate(over="ignore"):
+            batch.check(*arguments)
+    else:
         batch.check(*arguments)
