@@ -52,6 +52,7 @@ from eir.core.layout import (
     FEED_HINTS,
     HOLD_COUNT,
     HOLD_WORDS,
+    IN_RANGES,
     KEYS,
     NOWHERE,
     NUMBERS,
@@ -61,8 +62,12 @@ from eir.core.layout import (
     OPERATOR_UNION,
     OVERLAID,
     OVERLAY_HINTS,
+    OVERRIDDEN,
     OVERRIDE_COUNT,
+    OVERRIDE_MARKS,
     PLMN_COUNT,
+    RANGE_BLOCK_BITS,
+    RANGE_MARKS,
     REGISTRY_BLACK_COUNT,
     REGISTRY_OVERLAY_SIEVE,
     REGISTRY_SIEVE,
@@ -75,6 +80,7 @@ from eir.core.layout import (
     WORDS,
     YIELDING_BLACK,
 )
+from eir.core.marks import is_marked
 from eir.core.pairtable import ESCAPE, LAST, RUN
 from eir.core.policy import (
     BOUND,
@@ -114,7 +120,20 @@ def hints_of(desc, key, number):
     if number != NONE:
         operator |= sifted(desc, OPERATOR_SIEVE, msisdn) & BY_NUMBER
         operator |= (sifted(desc, OPERATOR_OVERLAY_SIEVE, msisdn) & BY_NUMBER) << OVERLAY_HINTS
-    return desc[ASKED_ANYWAY] | registry | operator << OPERATOR_HINTS
+    hints = desc[ASKED_ANYWAY] | registry | operator << OPERATOR_HINTS
+    if are_marked(desc, OVERRIDE_MARKS, imei, msisdn):
+        hints |= OVERRIDDEN
+    block = np.uint64(RANGE_BLOCK_BITS)
+    if are_marked(desc, RANGE_MARKS, spread(key >> block), spread(number >> block)):
+        hints |= IN_RANGES
+    return hints
+
+
+@compiled
+def are_marked(desc, marks, imei, msisdn):
+    """Whether one of two spread blocks of keys is marked."""
+    address, shift = desc[marks], desc[marks + 1]
+    return is_marked(address, shift, imei) or is_marked(address, shift, msisdn)
 
 
 @compiled
@@ -415,7 +434,7 @@ def facts_of(desc, key, number, imsi, late, grace_time, active, every, hints, fo
     facts = subscriber_facts(desc, number, imsi, hints, found)
     decodable = key != NONE and key <= MAX_KEY
     until = np.int64(0)
-    if desc[OVERRIDE_COUNT] > 0:
+    if hints & OVERRIDDEN != 0:
         asked = key if decodable else NONE
         override, until = override_of(desc, asked, number, late, grace_time)
         facts |= override

@@ -14,6 +14,7 @@ from eir.core import batch, kernel, layout, policy
 from eir.core.generation import BLACK, BLACK_UNION, OPERATOR, REGISTRY, Generation, Section
 from eir.core.imeiset import ImeiSet
 from eir.core.jit import JIT_DISABLED
+from eir.core.marks import marks_of, shift_of
 from eir.core.orders import Hold, Override
 from eir.core.policy import FIXED_REASONS, BlackList, Policy
 from eir.core.sieve import NO_SIEVE, Sieve
@@ -41,6 +42,7 @@ _PLACES: Mapping[str, int] = {
 _SPARING = ("bindings", "bindings.imsi", "bound-elsewhere", "legacy")
 """Whose devices nearly never have to be looked for in white."""
 
+_NO_SPANS: U64 = np.empty((0, 2), np.uint64)
 _BY_NUMBER = (IMSI_MSISDN, *NUMBER_COLUMNS)
 """Asked for the number; the IMSI table for what stands in its place until it has been asked."""
 
@@ -187,6 +189,14 @@ class Tables:
             if feed.feed == REGISTRY:
                 self.desc[layout.REGISTRY_BLACK_COUNT] = black
         self.desc[layout.BLACK_COUNT] = black
+        every = (section for feed in self._generations() for section in feed.sections.values())
+        ranges = np.concatenate([section.ranges for section in every] or [_NO_SPANS])
+        self._place_marks(layout.RANGE_MARKS, ranges, layout.RANGE_BLOCK_BITS)
+
+    def _place_marks(self, place: int, spans: U64, block_bits: int) -> None:
+        """Which keys or numbers may stand in spans uint64[n, 2]: a bit for each of their blocks."""
+        table = marks_of(spans, block_bits)
+        self.desc[place : place + 2] = self._keep(table), shift_of(table)
 
     def _gate_black(self, feed: Generation, end: int) -> None:
         """A feed's black lists, those before ``end``: when they are asked.
@@ -238,7 +248,7 @@ class Tables:
             overlay <<= layout.OVERLAY_HINTS
             self.desc[place + layout.OVERLAID] = np.uint64(overlay).astype(np.int64)
         asked = self.desc[place + layout.STANDING] | self.desc[place + layout.OVERLAID]
-        ranges = layout.ALWAYS if len(section.ranges) else 0
+        ranges = layout.IN_RANGES if len(section.ranges) else 0
         self.desc[place + layout.ASKED] = asked | ranges
 
     def _plan_probe(self, place: int, name: str, base: Table) -> None:
@@ -291,13 +301,14 @@ class Tables:
         self.desc[layout.PLMN_COUNT] = home
 
     def _place_orders(self) -> None:
-        if self.operator is None:
-            return
-        sections = self.operator.sections
+        sections = self.operator.sections if self.operator else {}
+        rows: list[tuple[int, ...]] = []
         if "overrides" in sections:
-            rows = [_override_words(row) for row in _orders(sections["overrides"], Override)]
-            self.desc[layout.AT_OVERRIDES] = self._keep(np.array(sorted(rows), np.uint64))
+            rows = sorted(map(_override_words, _orders(sections["overrides"], Override)))
+            self.desc[layout.AT_OVERRIDES] = self._keep(np.array(rows, np.uint64))
             self.desc[layout.OVERRIDE_COUNT] = len(rows)
+        named = np.array([2 * (imei or number,) for imei, number, *_ in rows], np.uint64)
+        self._place_marks(layout.OVERRIDE_MARKS, named.reshape(-1, 2), 0)
         if "holds" in sections:
             held = [self._hold_words(row) for row in _orders(sections["holds"], Hold)]
             self.desc[layout.AT_HOLDS] = self._keep(np.array(held, np.uint64))
