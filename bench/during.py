@@ -82,12 +82,17 @@ def quiet(bench: Bench, door: Door) -> Sample:
 
 
 def compared(
-    bench: Bench, door: Door, what: str, prepared: Callable[[], Callable[[], None]]
+    bench: Bench,
+    door: Door,
+    what: str,
+    prepared: Callable[[], Callable[[], None]],
+    *,
+    rounds: int = ROUNDS,
 ) -> None:
     """Quiet and event by turns, a line for each; what is ``prepared`` is no part of a window."""
     found: dict[str, list[Sample]] = {"quiet": [], what: []}
     try:
-        for _ in range(min(ROUNDS, bench.rounds)):
+        for _ in range(min(rounds, bench.rounds)):
             happen = prepared()
             found["quiet"].append(quiet(bench, door))
             found[what].append(window(bench, door, happen))
@@ -177,7 +182,7 @@ class Changing:
             self._publishing(forth)()
             return self._compact
 
-        compared(self._bench, self._door, "compaction", grown)
+        compared(self._bench, self._door, "compaction", grown, rounds=1)
         self._even()
 
     def _publishing(self, forth: Delta) -> Callable[[], None]:
@@ -250,7 +255,7 @@ def configured(folder: Path, port: int, engine: str, feed: Path, *, due_at: int)
 
 
 def changes_and_compactions(
-    bench: Bench, place: Node, engine: str, cpus: set[int], *, asked: U64, compaction: bool
+    bench: Bench, place: Node, engine: str, cpus: set[int], *, asked: U64
 ) -> None:
     """A node that follows a feed: deltas that apply; then the next base, written.
 
@@ -273,5 +278,4 @@ def changes_and_compactions(
         for count in CHANGES:
             if count <= len(pairs):
                 changing.deltas(count)
-        if compaction:
-            changing.compaction(min(COMPACTION_CHANGES, len(pairs) // 2))
+        changing.compaction(min(COMPACTION_CHANGES, len(pairs) // 2))

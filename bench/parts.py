@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -26,6 +26,9 @@ from eir.store.depot import Depot
 
 MAX_PEER_ROWS: Final = 1_000_000
 MAX_DELTA_BASE: Final = 10_000_000
+MAX_CHANGE_BASE: Final = 10_000_000
+"""A base is written behind everybody else: of 10^8 devices it would take most of the hour."""
+
 MAX_UNIFORM: Final = 10_000_000
 MAX_FOLLOW_ROUNDS: Final = 3
 QUESTIONS: Final = 65_536
@@ -99,7 +102,7 @@ class Run:
             "get": questions.gets(self.asked),
         }
         files = {
-            kind: questions.write(self.scratch / f"{kind}.questions", found)
+            kind: questions.write(self.scratch / f"{kind}-{self.devices}.questions", found)
             for kind, found in rows.items()
         }
         return transport.Bench(
@@ -190,12 +193,12 @@ def _swap(run: Run) -> None:
 
 
 def _change(run: Run) -> None:
+    run = replace(run, devices=min(run.devices, MAX_CHANGE_BASE))
     for engine in ENGINES:
         with _told(run.lines, f"{engine} door"), _copy(run, f"change-{engine}") as place:
             during.changes_and_compactions(
-                run.bench, place, engine, set(os.sched_getaffinity(0)), asked=run.asked.imei,
-                compaction=engine == ENGINES[0] or run.devices <= MAX_DELTA_BASE,
-            )  # fmt: skip
+                run.bench, place, engine, set(os.sched_getaffinity(0)), asked=run.asked.imei
+            )
 
 
 @contextlib.contextmanager
