@@ -35,7 +35,7 @@ from bench.transport import WARM_SECONDS, Bench, asking, latencies, load
 from eir.client.node import NodeClient
 from eir.core.delta import Delta
 from eir.core.generation import REGISTRY
-from eir.errors import Unavailable
+from eir.errors import Refused, Unavailable
 from eir.feed.keys import key_text
 from eir.ops.demo import cast
 from eir.store.depot import Depot
@@ -205,7 +205,7 @@ class Changing:
         with NodeClient(f"127.0.0.1:{self._door.subject.port}", timeout=10) as client:
 
             def there() -> bool:
-                with contextlib.suppress(Unavailable):
+                with contextlib.suppress(Unavailable, Refused):
                     return client.check("350000000000000", "", "").registry_serial >= serial
                 return False
 
