@@ -148,7 +148,9 @@ class Keeper:
         """From the depot to open doors; what was opened is closed with the stack."""
         ports = Ports(listened(self._config), shared=self._crew.orphaned)
         stack.callback(ports.close)
+        _log.info("proving the kernel; a version's first start compiles it, for half a minute")
         await asyncio.to_thread(prove_kernel, noting=self._outbox is not None)
+        self._crew.proven()  # in the nursery, beside what comes
         self._taken, serving = await asyncio.to_thread(self._build_at_start)
         tables = serving.tables if serving else None
         self._holder.swap(serving)
