@@ -6,8 +6,9 @@ says one thing of each identity. Anything else means that it was made for anothe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from eir.core.delta import Change, Delta, Items, apart
 from eir.core.gather import rows_of
 from eir.core.generation import BLACK, Generation, Section, empty_content, reason_ids, spec_of
-from eir.errors import Conflict
+from eir.errors import Conflict, Refused
 
 U64 = NDArray[np.uint64]
+_IDENTITY_WORDS: Final = 2
+"""Of an item that is no key alone: IMEI and number. A deadline is what is said of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class Step:
 
     ``gone``: uint64[n, k], identities (the first k words of a row) that leave every list of the
     group, and stand in one at least; ``come``: rows that a list gets; ``kept``: identities that
-    must stand, and stay. ``first``: it is the whole list, which begins here.
+    must stand, and stay. ``first``: it is the whole list, which begins here. ``where`` names file
+    and line of an item, for what is refused.
     """
 
     group: tuple[str, ...]
@@ -34,6 +38,7 @@ class Step:
     come: Mapping[str, U64] = field(default_factory=dict)
     kept: U64 | None = None
     first: bool = False
+    where: Callable[[U64], str] = lambda _: ""
 
 
 def stepped(
@@ -41,7 +46,8 @@ def stepped(
 ) -> Delta:
     """The delta that all steps together are to ``content``; ``ids``: of reasons new to it.
 
-    Raises Conflict where a step does not fit, naming the list and how many items do not.
+    Raises Refused ``delta-base`` where a step does not fit, naming the first item's file and line,
+    the list, and how many do not; Conflict where two files say the same.
     """
     gone: dict[str, list[U64]] = {}
     come: dict[str, list[U64]] = {}
@@ -53,6 +59,7 @@ def stepped(
     changes = {}
     for name in sorted({*gone, *come}):
         went, came = apart(_sorted(name, gone), _sorted(name, come))
+        _check_new(content, name, went, came, steps)
         if len(went) + len(came):
             changes[name] = Change(Items(went), Items(came))
     return Delta(changes, _ids(content, changes, ids or {}))
@@ -61,16 +68,18 @@ def stepped(
 def _leaving(content: Generation, step: Step) -> dict[str, U64]:
     sections = {name: _section(content, name) for name in step.group}
     if step.first and any(section.items for section in sections.values()):
-        raise Conflict(f"{' or '.join(sections)}: a whole list, where one stands already")
+        lists = " or ".join(sections)
+        detail = f"{lists}: a whole list, and one is published already"
+        raise Refused("delta-base", detail, where=step.where(np.empty(0, np.uint64)))
     if step.kept is not None and len(step.kept):
-        _standing(sections, step.kept)
+        _standing(sections, step.kept, step)
     if step.gone is None or not len(step.gone):
         return {}
-    return _standing(sections, step.gone)
+    return _standing(sections, step.gone, step)
 
 
-def _standing(sections: Mapping[str, Section], identities: U64) -> dict[str, U64]:
-    """The rows of these identities, by list. Raises Conflict where one has none."""
+def _standing(sections: Mapping[str, Section], identities: U64, step: Step) -> dict[str, U64]:
+    """The rows of these identities, by list. Raises Refused where one has none."""
     wanted = _words(identities)
     found = np.zeros(len(wanted), np.bool_)
     rows = {}
@@ -81,9 +90,28 @@ def _standing(sections: Mapping[str, Section], identities: U64) -> dict[str, U64
         found |= np.isin(wanted, named)
     if not found.all():
         lists = " or ".join(sections)
-        count = np.count_nonzero(~found)
-        raise Conflict(f"{lists}: {count:,} items that are to go or to change are not there")
+        detail = f"not in {lists}, so it can't go or change{_more(~found)}"
+        raise Refused("delta-base", detail, where=step.where(identities[~found][0]))
     return rows
+
+
+def _check_new(content: Generation, name: str, went: U64, came: U64, steps: Sequence[Step]) -> None:
+    """Raise Refused where something comes that stands there, and does not go."""
+    if not len(came):
+        return
+    _, stays = apart(went, rows_of(_section(content, name), np.unique(came[:, 0])))
+    words = min(came.shape[1], _IDENTITY_WORDS)
+    there = np.isin(_words(came[:, :words]), _words(stays[:, :words]))
+    if there.any():
+        item = came[there][0]
+        step = next(s for s in steps if (s.come.get(name, came[:0]) == item).all(axis=1).any())
+        detail = f"in {name} already, so it can't come{_more(there)}"
+        raise Refused("delta-base", detail, where=step.where(item[:words]))
+
+
+def _more(which: NDArray[np.bool_]) -> str:
+    others = int(np.count_nonzero(which)) - 1
+    return f"; {others:,} more like it" if others else ""
 
 
 def _words(rows: U64) -> NDArray[np.void]:

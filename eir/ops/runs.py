@@ -2,8 +2,9 @@
 
     what is published → is this delta for that? → with it → remember the runs → publish
 
-``runs.json`` at the desk has the runs by the digest of the content that they are about, and is
-written before the head: whatever is killed, the published content says which of its lines holds.
+``runs.json`` at the desk has the runs by the digest of the content that they are about: of what is
+published, and of what is about to be. It is written before the head is: wherever a run is killed,
+the published content says which line holds.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from eir.store.changes import Changes
 from eir.store.importers.deltas import WHOLE
 
 _RUNS: Final = "runs.json"
-_KEPT: Final = 8
 _ADVICE: Final = "publish the full lists, or say with --run which run is published"
 
 
@@ -34,21 +34,27 @@ def runs_of(desk: Desk, digest: str) -> dict[str, int]:
     return _read(desk).get(digest, {})
 
 
-def remember(desk: Desk, digest: str, runs: Mapping[str, int]) -> None:
-    """That the content of this digest holds these runs, on disk before it returns."""
-    known = _read(desk)
-    known.pop(digest, None)
-    known = dict([*known.items(), (digest, dict(runs))][-_KEPT:])
+def remember(desk: Desk, digest: str, runs: Mapping[str, int], *, published: str = "") -> None:
+    """That the content of this digest holds these runs, on disk before it returns.
+
+    Kept beside is what is known of the digest ``published``, which stands until a head is swapped.
+    """
+    known = {published: runs_of(desk, published), digest: dict(runs)}
     aside = desk.folder / f"{_RUNS}.new"
     with aside.open("w", encoding="utf-8") as file:
-        json.dump(known, file, indent=1)
+        json.dump({digest: runs for digest, runs in known.items() if runs}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, desk.folder / _RUNS)
+    aside.replace(desk.folder / _RUNS)
+    folder = os.open(desk.folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def runs_said(texts: Sequence[str]) -> dict[str, int]:
-    """``NAME=RUN`` as typed. Raises Refused ``delta-run``."""
+    """``SOURCE=RUN`` as typed. Raises Refused ``delta-run``."""
     runs = {}
     for text in texts:
         name, _, number = text.partition("=")
@@ -59,9 +65,10 @@ def runs_said(texts: Sequence[str]) -> dict[str, int]:
 
 
 def with_changes(edition: Edition, changes: Changes, known: Mapping[str, int]) -> Generation:
-    """What is published, with the changes. ``known``: the runs that it holds.
+    """What is published, with the changes; the very same where it holds their runs already.
 
-    Raises Refused ``delta-base`` where they were made for anything else, all or nothing.
+    ``known``: the runs that it holds. Raises Refused ``delta-base`` where the changes were made for
+    anything else, ``delta-feeds``: all or nothing.
     """
     manifest = changes.manifest
     before = edition.content
@@ -81,7 +88,7 @@ def with_changes(edition: Edition, changes: Changes, known: Mapping[str, int]) -
         digest = str(Digest.parse(before.digest) + of_delta(delta))
         after = apply(before, delta, serial=before.serial, made_at=before.made_at, digest=digest)
     except Conflict as conflict:
-        raise Refused("delta-base", f"{conflict}: {_ADVICE}") from conflict
+        raise Refused("delta-base", str(conflict)) from conflict
     return replace(after, registry_id=manifest.registry)
 
 

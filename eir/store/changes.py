@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -65,7 +67,8 @@ class _Found:
     layout: Layout | None
 
 
-def read_changes(
+@contextmanager
+def reading_changes(
     manifest_path: Path,
     folder: Path,
     numbering: Numbering,
@@ -74,8 +77,10 @@ def read_changes(
     max_reject_share: float,
     effort: Effort | None = None,
     now: int | None = None,
-) -> Changes:
+) -> Iterator[Changes]:
     """The deltas that the manifest's files hold; ``folder`` is for work, and keeps nothing.
+
+    While it lasts the steps can say where an item stands: file and line.
 
     Rejects go beside the manifest. Raises Refused as a load, ``delta-name`` and ``delta-parts`` for
     files that are no whole step, ``delta-none`` where no file is a delta.
@@ -95,12 +100,15 @@ def read_changes(
                 scratch, each.piece, each.layout, number=number, typed=each.file.typed, share=_quiet
             )
             files.append(outcome_of(scratch, each.piece, each.file, number, count))
-            steps += _steps(scratch, each, each.layout, number)
+            where = partial(_where, scratch, each, each.layout, number)
+            steps += (
+                replace(step, where=where) for step in _steps(scratch, each, each.layout, number)
+            )
             tell(Progress("read", each.piece.name, number + 1, len(found)))
         rejects = rejects_written(scratch, files, beside(manifest_path, "rejects"))
         judge(files, manifest, max_reject_share, rejects)
-    runs = {each.part.source: (each.part.base, each.part.run) for each in found if each.part}
-    return Changes(manifest, runs, tuple(steps), (*files, *passed))
+        runs = {each.part.source: (each.part.base, each.part.run) for each in found if each.part}
+        yield Changes(manifest, runs, tuple(steps), (*files, *passed))
 
 
 def _survey(
@@ -174,6 +182,15 @@ def _rows(scratch: Scratch, number: int, words: int, bits: int) -> U64:
     sql = f"SELECT DISTINCT {columns} FROM rows{number} WHERE ok{which} ORDER BY ALL"
     batches = [np.column_stack(batch).astype(np.uint64) for batch in scratch.batches(sql)]
     return np.concatenate([np.empty((0, words), np.uint64), *batches])
+
+
+def _where(scratch: Scratch, each: _Found, layout: Layout, number: int, identity: U64) -> str:
+    if not len(identity):
+        return each.piece.name
+    words = [int(word) for word in identity]
+    typed = each.file.typed
+    line = reading.line_of(scratch, each.piece, layout, number=number, typed=typed, identity=words)
+    return f"{each.piece.name}: line {line}"
 
 
 def _quiet(_: float) -> None:

@@ -116,7 +116,7 @@ def load(
         run = _Load(manifest, scratch, progress or (lambda _: None), made_at)
         run.read(run.survey())
         rejects_path = rejects_written(scratch, run.files, beside(report, "rejects"))
-        run.judge(max_reject_share, rejects_path)
+        judge(run.files, manifest, max_reject_share, rejects_path)
         head = SnapshotHead(manifest.feed, manifest.registry, str(uuid.uuid4()), 1, made_at)
         written, tallies = run.write(head, scratch.folder / "snapshot")
         conflicts_path = _conflicts_written(tallies, scratch.folder, beside(report, "conflicts"))
@@ -312,7 +312,7 @@ class _Load:
         return merged
 
 
-_DELTAS_GO = "a load takes full lists, and `eir feed publish --changes` takes deltas"
+_DELTAS_GO = "a load takes full lists, and `eir feed publish --deltas` takes deltas"
 _ORDER_COLUMNS = {
     generation.OVERRIDES: "a, b, c, d, who, said_at, why",
     generation.HOLDS: "name, c, reason, prefix, who, said_at, why, a",

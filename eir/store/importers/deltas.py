@@ -76,6 +76,19 @@ def part_of(name: str, file_format: FileFormat) -> Part:
     return Part(found["source"], base, run, found["why"])
 
 
+def runs_beside(names: Iterable[str]) -> dict[str, int]:
+    """The run of each source by the names of deltas: which run the full list beside them is of.
+
+    A source whose deltas lead to several runs is left out.
+    """
+    runs: dict[str, set[int]] = {}
+    for name in names:
+        found = _NAME.fullmatch(name)
+        if found is not None:
+            runs.setdefault(found["source"], set()).add(int(found["run"]))
+    return {source: max(known) for source, known in runs.items() if len(known) == 1}
+
+
 def check_whole(parts: Iterable[tuple[Part, FileFormat]]) -> None:
     """Raises Refused ``delta-parts`` unless each source has one step, and every file of it: with
     only the half of a step a device could stand in two lists, or in none.
