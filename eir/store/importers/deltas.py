@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from eir.errors import Refused
@@ -34,6 +34,8 @@ ACTIONS: Final[Mapping[FileFormat, Mapping[str, Action]]] = {
 }
 CEIR_HEADER: Final = ("device id", "operation")
 CEIR_BITS: Final = {"add": 1, "delete": 2, "update": 4}
+_CHANGE_TYPE: Final = "change_type"
+"""A column that some have beside those of the full list: it says what the name says."""
 WHOLE: Final = -1
 """The base of a DIRBS delta that is the whole list."""
 
@@ -117,9 +119,10 @@ def layout_in(file: ListFile, manifest: Manifest, piece: Piece, action: str, *, 
     """
     if file.format is FileFormat.CEIR:
         return _ceir(file, piece)
-    layout = layout_of(file, manifest, piece, now=now)
+    bare = replace(piece, header=tuple(n for n in piece.header if n != _CHANGE_TYPE))
+    layout = layout_of(file, manifest, bare, now=now)
     if action != "remove" or file.format is FileFormat.DIRBS_EXCEPTIONS:
-        return layout
+        return replace(layout, kinds={n: layout.kinds.get(n, "any") for n in piece.header})
     known = {"imei": "imei"}
     if file.format is FileFormat.DIRBS_NOTIFICATIONS:
         known["msisdn"] = "msisdn"
