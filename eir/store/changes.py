@@ -92,23 +92,27 @@ def reading_changes(
         steps: list[Step] = []
         files: list[FileOutcome] = []
         for number, each in enumerate(found):
-            if each.layout is None:
-                note = f"no change, but a message: {second_line(each.piece)!r}"
-                files.append(FileOutcome(each.piece.name, each.file.list_name, note=note))
-                continue
-            count = reading.read_piece(
-                scratch, each.piece, each.layout, number=number, typed=each.file.typed, share=_quiet
-            )
-            files.append(outcome_of(scratch, each.piece, each.file, number, count))
-            where = partial(_where, scratch, each, each.layout, number)
-            steps += (
-                replace(step, where=where) for step in _steps(scratch, each, each.layout, number)
-            )
+            outcome, said = _read(scratch, each, number)
+            files.append(outcome)
+            steps += said
             tell(Progress("read", each.piece.name, number + 1, len(found)))
         rejects = rejects_written(scratch, files, beside(manifest_path, "rejects"))
         judge(files, manifest, max_reject_share, rejects)
         runs = {each.part.source: (each.part.base, each.part.run) for each in found if each.part}
         yield Changes(manifest, runs, tuple(steps), (*files, *passed))
+
+
+def _read(scratch: Scratch, each: _Found, number: int) -> tuple[FileOutcome, list[Step]]:
+    layout = each.layout
+    if layout is None:
+        note = f"no change, but a message: {second_line(each.piece)!r}"
+        return FileOutcome(each.piece.name, each.file.list_name, note=note), []
+    count = reading.read_piece(
+        scratch, each.piece, layout, number=number, typed=each.file.typed, share=_quiet
+    )
+    where = partial(_where, scratch, each, layout, number)
+    steps = [replace(step, where=where) for step in _steps(scratch, each, layout, number)]
+    return outcome_of(scratch, each.piece, each.file, number, count), steps
 
 
 def _survey(
@@ -141,6 +145,8 @@ def _survey(
 
 
 def _looked_at(file: ListFile, manifest: Manifest, piece: Piece, now: int) -> _Found:
+    if not piece.lines:
+        raise Refused("file-empty", "not even a header", where=piece.name)
     if file.format is FileFormat.CEIR:
         layout = None if is_message(piece) else layout_in(file, manifest, piece, "", now=now)
         return _Found(file, piece, None, layout)

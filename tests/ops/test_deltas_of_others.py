@@ -283,7 +283,7 @@ def test_deltas_have_the_limits_of_lists(
 ) -> None:
     long = registry.ceir(f"Device Id,Operation\n{A},Add{' ' * limits.MAX_LIST_LINE_BYTES}\n")
     registry.refused("too-many-rejects", "--deltas", long)
-    assert ",2,," in (registry.folder / "lists.toml.rejects.csv").read_text()
+    assert 'step.csv,2,"",' in (registry.folder / "lists.toml.rejects.csv").read_text()
     monkeypatch.setattr(limits, "MAX_ZIP_MEMBERS", 2)
     many = registry.dirbs({"blacklist": delta_members(-1, 7, "blacklist")})
     registry.refused("zip-too-many", "--deltas", many)

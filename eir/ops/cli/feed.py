@@ -74,6 +74,16 @@ AllowMissingOption = Annotated[
 NewSessionOption = Annotated[
     bool, typer.Option("--new-session", help="Begin anew: every node takes the snapshot.")
 ]
+ManifestOption = Annotated[
+    Path | None, typer.Option("--from", help="The manifest of all lists; none: sign the head anew.")
+]
+DeltasOption = Annotated[
+    Path | None, typer.Option(help="The manifest of others' deltas, to go on by.")
+]
+RunOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SOURCE=RUN", help="The run of DIRBS-Core that is published."),
+]
 PlaintextOption = Annotated[
     bool, typer.Option("--accept-plaintext", help="Allow http to another machine.")
 ]
@@ -151,18 +161,9 @@ def put_keys(
 @app.command("publish")
 def publish(
     desk: DeskArgument,
-    manifest: Annotated[
-        Path | None,
-        typer.Option("--from", help="The manifest of all lists; none: sign the head anew."),
-    ] = None,
-    deltas: Annotated[
-        Path | None,
-        typer.Option(help="The manifest of delta files, of DIRBS or another CEIR, to go on by."),
-    ] = None,
-    run: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SOURCE=RUN", help="The run of DIRBS that is published, or comes."),
-    ] = None,
+    manifest: ManifestOption = None,
+    deltas: DeltasOption = None,
+    run: RunOption = None,
     snapshot_every: SnapshotEveryOption = 100,
     allow_missing: AllowMissingOption = False,
     new_session: NewSessionOption = False,
