@@ -75,7 +75,9 @@ def tacs_in(path: Path) -> list[int]:
         with path.open("rb") as file:
             raw = file.read(_MAX_TAC_FILE_BYTES + 1)
         lines = raw.decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise Refused("order-file", f"{error.strerror or error}", where=str(path)) from error
+    except UnicodeDecodeError as error:
         raise Refused("order-file", f"can't be read: {error}", where=str(path)) from error
     if len(raw) > _MAX_TAC_FILE_BYTES:
         raise Refused("order-file", f"more than {_MAX_TAC_FILE_BYTES} bytes", where=str(path))

@@ -187,6 +187,9 @@ def add_hold(
 ) -> None:
     """Hold refusals back until a date. Without a criterion: everybody's."""
     settings, now = load_config(config), int(time.time())
+    if reason and reason not in HOLDABLE_REASONS:
+        known = ", ".join(HOLDABLE_REASONS)
+        raise Refused("hold-invalid", f"--reason is one of {known}; got {reason!r}")
     tacs = [typed.tac(word) for word in tac or ()]
     tacs += typed.tacs_in(tac_file) if tac_file else []
     if tac_file and not tacs:
