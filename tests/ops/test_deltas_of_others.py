@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from eir import limits
-from eir.errors import Refused
+from eir.errors import Conflict, Refused
 from eir.feed.head import HEAD_NAME
+from eir.feed.publish import Publisher
 from eir.ops.demo.registry import demo_registry
 from eir.ops.desk import Desk
 from eir.ops.runs import remember, runs_of, runs_said
@@ -189,6 +190,29 @@ def test_a_feed_may_begin_with_the_delta_that_is_the_whole_list(
     other.published("--from", other.dirbs(whole))
     assert registry.digest == other.digest
     other.refused("delta-base", "--deltas", manifest)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_run_that_was_killed_at_the_head_goes_on_where_it_was(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, swapped: bool
+) -> None:
+    whole = {"blacklist": {"2026_blacklist.csv": text_of(BLACK, LISTS["blacklist"][0])}}
+    registry.published("--from", registry.dirbs(whole), "--run", "blacklist=7")
+    manifest = registry.dirbs({"blacklist": delta_members(7, 8, "blacklist")})
+    put = Publisher._put
+
+    def killed(*how: Any) -> None:
+        if swapped:
+            put(*how)
+        raise Conflict("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Publisher, "_put", killed)
+        assert run("feed", "publish", registry.desk.folder, "--deltas", manifest).code == 1
+    ran = run("feed", "publish", registry.desk.folder, "--deltas", manifest)
+    assert ran.code == 0
+    assert ("already published" in ran.out) is swapped
+    assert registry.published()["serial"] == 2
 
 
 def test_what_does_not_fit_is_refused_by_file_and_line(registry: Registry) -> None:
