@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from eir import limits
 from eir.core.digits import ascii_digits
 from eir.core.imei import key_from_typed
+from eir.core.orders import HOLDABLE_REASONS
 from eir.core.subscriber import Numbering, msisdn_from_typed
 from eir.errors import Refused
 
@@ -64,6 +65,13 @@ def tac(word: str) -> int:
     if len(digits) != limits.TAC_DIGITS or int(digits) == 0:
         raise Refused("order-tac", f"a TAC is 8 digits, not all zeros; got {word!r}")
     return int(digits)
+
+
+def held_reason(text: str) -> str:
+    """A reason that a hold can be for, "" for all. Raises Refused ``hold-invalid``."""
+    if text and text not in HOLDABLE_REASONS:
+        raise Refused("hold-invalid", f"one of {', '.join(HOLDABLE_REASONS)}; got {text!r}")
+    return text
 
 
 def tacs_in(path: Path) -> list[int]:

@@ -187,9 +187,6 @@ def add_hold(
 ) -> None:
     """Hold refusals back until a date. Without a criterion: everybody's."""
     settings, now = load_config(config), int(time.time())
-    if reason and reason not in HOLDABLE_REASONS:
-        known = ", ".join(HOLDABLE_REASONS)
-        raise Refused("hold-invalid", f"--reason is one of {known}; got {reason!r}")
     tacs = [typed.tac(word) for word in tac or ()]
     tacs += typed.tacs_in(tac_file) if tac_file else []
     if tac_file and not tacs:
@@ -197,7 +194,7 @@ def add_hold(
     row = Hold(
         until=typed.moment(until, settings.node.timezone, now=now),
         tacs=tuple(sorted(set(tacs))),
-        reason=reason,
+        reason=typed.held_reason(reason),
         msisdn_prefix=typed.prefix(msisdn_prefix, settings.numbering) if msisdn_prefix else "",
         who=ordering.who(),
         at=now,
