@@ -18,6 +18,7 @@ import numpy as np
 import pyroaring
 from numpy.typing import NDArray
 
+from eir.core import roaring
 from eir.core.jit import compiled, load8, load16, load32, load64, popcount, trailing_zeros
 from eir.errors import Corrupt
 
@@ -95,6 +96,12 @@ def build(batches: Iterable[U64], ranges: U64 | None = None) -> ImeiSet:
     bitmap.run_optimize()
     data = np.frombuffer(bitmap.serialize(), np.uint8)
     return open_parts(data, merged_ranges(_NO_RANGES if ranges is None else ranges))
+
+
+def of_keys(keys: U64, ranges: U64 | None = None) -> ImeiSet:
+    """As ``build``, of keys that are held whole; others may run meanwhile."""
+    merged = merged_ranges(_NO_RANGES if ranges is None else ranges)
+    return open_parts(roaring.encoded(keys), merged)
 
 
 def open_parts(data: NDArray[np.uint8], ranges: U64) -> ImeiSet:

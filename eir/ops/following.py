@@ -33,6 +33,7 @@ from eir.ops.own_feed import has_word, roots_of
 from eir.ops.settings.follow import Follow
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.weighing import Judge
+from eir.serve.courtesy import yield_to_answers
 from eir.store.depot import Depot
 from eir.sync.client import Gate, Memory, run
 from eir.sync.outcome import SyncOutcome
@@ -72,7 +73,7 @@ class Following:
         self._serve = serve
         self._clock = clock
         self._woken = asyncio.Event()
-        self._aside = ThreadPoolExecutor(1, SYNCING)
+        self._aside = ThreadPoolExecutor(1, SYNCING, initializer=yield_to_answers)
         self._over = threading.Event()
         self._reached: Generation | None = None
         self._rebased: Generation | None = None
