@@ -41,9 +41,9 @@ def tables(folder: Path) -> Tables:
 def test_check(
     benchmark: BenchmarkFixture, folder: Path, tables: Tables, mix: str, batch: int
 ) -> None:
-    imei, msisdn = np.load(folder / "questions.npz")[mix][:batch].T.copy()
-    imsi, counts = np.zeros(batch, np.uint64), np.zeros((CODES, 5), np.uint64)
-    benchmark(tables.check, imei, msisdn, imsi, now=NOW, grace_time=NOW, counts=counts)
+    queries = np.load(folder / "questions.npz")[mix][:batch].T.copy()
+    counts = np.zeros((CODES, 5), np.uint64)
+    benchmark(tables.check, *queries, now=NOW, grace_time=NOW, counts=counts)
     assert int(counts.sum()) % batch == 0
 
 

@@ -64,7 +64,7 @@ def explain(
     tables: Tables, imei: int, msisdn: int, imsi: int, *, now: int, grace_time: int
 ) -> Explanation:
     """Decide one query as the doors do, uncounted, and tell how."""
-    facts = tables.facts(imei, msisdn, imsi, now=now)
+    facts = tables.facts(imei, msisdn, imsi, now=now, grace_time=grace_time)
     words = [np.array([word], np.uint64) for word in (imei, msisdn, imsi)]
     uncounted = np.zeros((policy.CODES, 5), np.uint64)
     verdicts = tables.check(*words, now=now, grace_time=grace_time, counts=uncounted)

@@ -20,6 +20,7 @@ from eir.core.layout import (
     STARTS,
     TOUCHED,
     VALUES,
+    VIEW_WORDS,
     WORDS,
 )
 from eir.core.layout import DEADLINES as DEADLINES_AT
@@ -55,7 +56,7 @@ def rows_of(section: Section, keys: U64) -> U64:
 
 
 def _place(words: NDArray[np.int64], place: int, view: View) -> View:
-    words[place : place + OVERLAID] = view.words[:OVERLAID]
+    words[place : place + VIEW_WORDS] = view.words
     return view
 
 

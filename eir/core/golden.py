@@ -45,6 +45,7 @@ POLICY = Policy(
         "smuggled": BlackList(legacy_overrides=True, bound_overrides=True),
         "lost": BlackList(Status.GREYLISTED),
         "lapsed": BlackList(active_until=NOW),
+        "to-come": BlackList(active_from=NOW),
     },
     black_order=("stolen", "lost", "cloned", "smuggled"),
     home_plmns=("43211",),
@@ -73,7 +74,7 @@ _W, _G, _B, _U = Status.WHITELISTED, Status.GREYLISTED, Status.BLACKLISTED, Stat
 # fmt: off
 VECTORS: tuple[Vector, ...] = (
     Vector("deny the pair", _FIRST, _NUMBER, 0, 1, "override-deny", _B, _B),
-    Vector("allow the IMEI until", _FIRST, 0, 0, 1, "override-allow", _W, _W, NOW + 1),
+    Vector("allow until grace time", _FIRST, 0, 0, 1, "override-allow", _W, _W, NOW),
     Vector("allow the number", 0, _NUMBER + 1, 0, 1, "override-allow", _W, _W),
     Vector("allow clears lost", _FIRST + 7, _NUMBER + 1, 0, 1, "override-allow", _W, _W),
     Vector("allow does not clear stolen", _FIRST + 3, _NUMBER + 1, 0, 6, "stolen", _B, _B),
@@ -117,6 +118,7 @@ VECTORS: tuple[Vector, ...] = (
     Vector("imported", _FIRST + 12, _NUMBER, 0, 15, "not-activated", _G, _G),
     Vector("imported, the last of a run", _FIRST + 99, _NUMBER, 0, 15, "not-activated", _G, _G),
     Vector("a list whose time is over", _FIRST + 200, _NUMBER, 0, 16, "not-registered", _U, _U),
+    Vector("a list whose time comes", _FIRST + 201, _NUMBER, 0, 16, "not-registered", _U, _U),
     Vector("the highest IMEI", 10**14 - 1, _NUMBER, 0, 16, "not-registered", _U, _U),
 )
 # fmt: on
@@ -186,8 +188,10 @@ def _registry() -> dict[str, tuple[Content, int]]:
         "cloned": _keys(_FIRST + 5),
         "smuggled": _keys(_FIRST + 7, _FIRST + 8, _FIRST + 9, _FIRST + 10),
         "lapsed": _keys(_FIRST + 200),
+        "to-come": _keys(_FIRST + 201),
     }
-    ids = {"stolen": 256, "lost": 257, "cloned": 258, "smuggled": 259, "lapsed": 512}
+    known = ("stolen", "lost", "cloned", "smuggled")
+    ids = {name: 256 + n for n, name in enumerate(known)} | {"lapsed": 512, "to-come": 513}
     union = np.unique(np.concatenate([keys.keys() for keys in lists.values()]))
     grey = [
         (_HELD, 0, GRACE_TIME),
@@ -217,12 +221,12 @@ def _bindings() -> list[tuple[int, int]]:
 def _operator() -> dict[str, tuple[Content, int]]:
     overrides = (
         Override(0, _NUMBER + 1, True),
-        Override(_FIRST, 0, True, NOW + 1),
+        Override(_FIRST, 0, True, NOW),
         Override(_FIRST, _NUMBER, False),
         Override(_FIRST + 3, _NUMBER + 3, True, forced=True),
         Override(_FIRST + 12, 0, False, NOW),
     )
-    holds = (Hold(NOW + 1, (1_234_567,), "grace-expired", "98912"),)
+    holds = (Hold(NOW, (1_234_567,), "grace-expired", "98912"),)
     return {
         "imsi-msisdn": (_pairs((_MAPPED_IMSI, _REGISTRATION)), 0),
         "exempt.subscriber.all": (_keys(_EXEMPT), 0),

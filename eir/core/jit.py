@@ -16,7 +16,7 @@ import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import llvmlite
 import llvmlite.binding
@@ -50,10 +50,13 @@ def _cache_folder() -> str:
     if not base:
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         base = os.path.join(cache, "eir")
-    return os.path.join(base, f"kernel-{_stamp()}")
+    return os.path.join(base, f"kernel-{STAMP}")
 
 
-CACHE_FOLDER = _cache_folder()
+STAMP: Final = _stamp()
+"""Names exactly this code of core, what compiles it, and the processor."""
+
+CACHE_FOLDER: Final = _cache_folder()
 vars(numba.config)["CACHE_DIR"] = CACHE_FOLDER
 
 _njit = cast(Callable[..., Callable[[F], F]], numba.njit)
@@ -96,6 +99,16 @@ def _trailing_zeros(typing_context, word):
 
 
 @intrinsic
+def _either(typing_context, condition, yes, no):
+    def emit(context, builder, signature, arguments):
+        chosen = builder.select(*arguments)
+        chosen.set_metadata("unpredictable", builder.module.add_metadata([]))
+        return chosen
+
+    return types.int64(types.boolean, types.int64, types.int64), emit
+
+
+@intrinsic
 def _prefetch(typing_context, address):
     def emit(context, builder, signature, arguments):
         word, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
@@ -124,12 +137,18 @@ def _plain_trailing_zeros(word: np.uint64) -> int:
     return (int(word) & -int(word)).bit_length() - 1
 
 
+def _plain_either(condition: bool, yes: np.int64, no: np.int64) -> np.int64:
+    return yes if condition else no
+
+
 def _plain_prefetch(address: int) -> None:
     """Nothing is faster for it without the compiler."""
 
 
 # load8 … load64(address): little-endian, unaligned; int64, but load64 uint64. popcount(word): how
 # many bits are set. trailing_zeros(word): the place of the lowest set bit of a word that is not 0.
+# either(condition, yes, no): one of two int64, and never by a branch. The compiler makes one of any
+# other choice by what was loaded, and where chance chooses, half of them are mispredicted.
 # prefetch(address): have the line brought to the cache; any address may be given.
 if JIT_DISABLED:
     load8 = _plain_load(ctypes.c_uint8, np.int64)
@@ -139,6 +158,7 @@ if JIT_DISABLED:
 
     popcount: Callable[[np.uint64], int] = _plain_popcount
     trailing_zeros: Callable[[np.uint64], int] = _plain_trailing_zeros
+    either: Callable[[bool, np.int64, np.int64], np.int64] = _plain_either
     prefetch: Callable[[int], None] = _plain_prefetch
 else:
     load8 = _load(8, types.int64)
@@ -147,4 +167,5 @@ else:
     load64 = _load(64, types.uint64)
     popcount = cast(Callable[[np.uint64], int], _popcount)
     trailing_zeros = cast(Callable[[np.uint64], int], _trailing_zeros)
+    either = cast(Callable[[bool, np.int64, np.int64], np.int64], _either)
     prefetch = cast(Callable[[int], None], _prefetch)

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from eir.core.jit import compiled, load32, load64
+from eir.core.jit import compiled, either, load32, load64
 from eir.core.layout import (
     ALL_HINTS,
     ALWAYS,
+    ALWAYS_ASKED,
     ASKED,
     ASKED_ANYWAY,
     AT_BINDINGS,
@@ -51,6 +52,8 @@ from eir.core.layout import (
     FEED_HINTS,
     HOLD_COUNT,
     HOLD_WORDS,
+    IN_RANGES,
+    KEYS,
     NOWHERE,
     NUMBERS,
     OPERATOR_HINTS,
@@ -59,8 +62,12 @@ from eir.core.layout import (
     OPERATOR_UNION,
     OVERLAID,
     OVERLAY_HINTS,
+    OVERRIDDEN,
     OVERRIDE_COUNT,
+    OVERRIDE_MARKS,
     PLMN_COUNT,
+    RANGE_BLOCK_BITS,
+    RANGE_MARKS,
     REGISTRY_BLACK_COUNT,
     REGISTRY_OVERLAY_SIEVE,
     REGISTRY_SIEVE,
@@ -73,6 +80,7 @@ from eir.core.layout import (
     WORDS,
     YIELDING_BLACK,
 )
+from eir.core.marks import is_marked
 from eir.core.pairtable import ESCAPE, LAST, RUN
 from eir.core.policy import (
     BOUND,
@@ -85,6 +93,7 @@ from eir.core.policy import (
     LEGACY,
     MALFORMED,
     NUMBER_KNOWN,
+    OVERRIDE_DENY,
     RELEASED,
     ROAMER,
     WHITE,
@@ -94,6 +103,10 @@ from eir.core.sieve import sift, spread
 
 NONE = np.uint64(0)
 MAX_KEY = np.uint64(99_999_999_999_999)
+LONG_RUN = 16
+"""So many of a device's numbers are read one by one, before the others are searched."""
+ENTRIES_AHEAD = 1_024
+"""Among so many entries the end of a long run is looked for."""
 
 
 @compiled
@@ -107,7 +120,20 @@ def hints_of(desc, key, number):
     if number != NONE:
         operator |= sifted(desc, OPERATOR_SIEVE, msisdn) & BY_NUMBER
         operator |= (sifted(desc, OPERATOR_OVERLAY_SIEVE, msisdn) & BY_NUMBER) << OVERLAY_HINTS
-    return desc[ASKED_ANYWAY] | registry | operator << OPERATOR_HINTS
+    hints = desc[ASKED_ANYWAY] | registry | operator << OPERATOR_HINTS
+    if are_marked(desc, OVERRIDE_MARKS, imei, msisdn):
+        hints |= OVERRIDDEN
+    block = np.uint64(RANGE_BLOCK_BITS)
+    if are_marked(desc, RANGE_MARKS, spread(key >> block), spread(number >> block)):
+        hints |= IN_RANGES
+    return hints
+
+
+@compiled
+def are_marked(desc, marks, imei, msisdn):
+    """Whether one of two spread blocks of keys is marked."""
+    address, shift = desc[marks], desc[marks + 1]
+    return is_marked(address, shift, imei) or is_marked(address, shift, msisdn)
 
 
 @compiled
@@ -162,6 +188,7 @@ def pairs_of(desc, section, key, value, hints, rank):
         return True, only == value, only
     at = desc[view + WORDS] + 4 * (entry - RUN)
     lowest = NONE
+    patience = LONG_RUN
     while True:
         head = load32(at)
         found = base + np.uint64(head & ESCAPE)
@@ -173,6 +200,33 @@ def pairs_of(desc, section, key, value, hints, rank):
             lowest = found
         if found >= value or head & LAST:
             return True, found == value, lowest
+        patience -= 1
+        if patience == 0:
+            at = skip_in_run(desc, view, rank, at, value)
+
+
+@compiled
+def skip_in_run(desc, view, rank, at, value):
+    """Where to read on in a long run for a value, from ``at`` on, where a number begins.
+
+    A run ends where the next begins, which stands in one of the entries after its own. Where all
+    the rest of it is single words, that is searched by halves; else nothing is skipped.
+    """
+    base, end = np.uint64(desc[view + BASE]), np.int64(0)
+    for after in range(rank + 1, min(rank + ENTRIES_AHEAD, desc[view + KEYS])):
+        entry = load32(desc[view + VALUES] + 4 * after)
+        if entry >= RUN:
+            end = desc[view + WORDS] + 4 * (entry - RUN)
+            break
+    if end == 0 or value < base or load32(at) & ESCAPE == ESCAPE or load32(end - 4) & LAST == 0:
+        return at
+    sought, count = min(value - base, np.uint64(ESCAPE)), (end - at) >> 2
+    while count > 1:
+        half = count >> 1
+        middle = at + 4 * half
+        at = either(np.uint64(load32(middle) & ESCAPE) <= sought, middle, at)
+        count -= half
+    return at
 
 
 @compiled
@@ -200,8 +254,11 @@ def deadline_of(desc, key, number, hints):
 
 
 @compiled
-def find_override(desc, key, number, now):
-    """(facts, until) of exactly (key, number), sorted rows (key, number, until, facts)."""
+def find_override(desc, key, number, late, grace_time):
+    """(facts, until) of exactly (key, number), sorted rows (key, number, until, facts).
+
+    An allowing one ends by grace time, a denying one by the later of both.
+    """
     begin, end = np.int64(0), desc[OVERRIDE_COUNT]
     rows = desc[AT_OVERRIDES]
     last = end
@@ -216,22 +273,22 @@ def find_override(desc, key, number, now):
     row = rows + 32 * begin
     if begin == last or load64(row) != key or load64(row + 8) != number:
         return np.int64(0), np.int64(0)
-    until = np.int64(load64(row + 16))
-    if until != 0 and until <= now:
+    until, facts = np.int64(load64(row + 16)), np.int64(load64(row + 24))
+    if until != 0 and until <= (late if facts & OVERRIDE_DENY else grace_time):
         return np.int64(0), np.int64(0)
-    return np.int64(load64(row + 24)), until
+    return facts, until
 
 
 @compiled
-def override_of(desc, key, number, now):
+def override_of(desc, key, number, late, grace_time):
     """(facts, until) of the pair's override, else the IMEI's, else the number's."""
     facts, until = np.int64(0), np.int64(0)
     if key != NONE and number != NONE:
-        facts, until = find_override(desc, key, number, now)
+        facts, until = find_override(desc, key, number, late, grace_time)
     if facts == 0 and key != NONE:
-        facts, until = find_override(desc, key, NONE, now)
+        facts, until = find_override(desc, key, NONE, late, grace_time)
     if facts == 0 and number != NONE:
-        facts, until = find_override(desc, NONE, number, now)
+        facts, until = find_override(desc, NONE, number, late, grace_time)
     return facts, until
 
 
@@ -274,15 +331,24 @@ def black_of(desc, key, active, hints, found):
 
 
 @compiled
-def active_black(desc, now):
-    """Bit n for each black list n that counts now; times stand as (from, until), 0 = no bound."""
+def active_black(desc, late, grace_time):
+    """Bit n for each black list n that counts now; times stand as (from, until), 0 = no bound.
+
+    One begins by grace time, and ends by the later of both.
+    """
     active = NONE
     for n in range(64):
         begin = np.int64(load64(desc[AT_BLACK_TIMES] + 16 * n))
         end = np.int64(load64(desc[AT_BLACK_TIMES] + 16 * n + 8))
-        if begin <= now and (end == 0 or now < end):
+        if begin <= grace_time and (end == 0 or late < end):
             active |= np.uint64(1) << np.uint64(n)
     return active
+
+
+@compiled
+def later(now, grace_time):
+    """The time by which ends what refuses: of the clock and grace time the later."""
+    return max(now, grace_time)
 
 
 @compiled
@@ -351,16 +417,26 @@ def number_of(desc, msisdn, imsi):
 
 
 @compiled
-def facts_of(desc, key, number, imsi, now, active, every, hints, found, rank):
+def number_at(desc, imsi, rank):
+    """The number in the operator's table, or 0, of an IMSI of that rank in its base, or of none."""
+    hints = np.int64(ALWAYS if rank >= 0 else ALWAYS & ~ALWAYS_ASKED)
+    _, _, number = pairs_of(desc, AT_IMSI_MSISDN, imsi, NONE, hints, rank)
+    return number
+
+
+@compiled
+def facts_of(desc, key, number, imsi, late, grace_time, active, every, hints, found, rank):
     """Stage one: (facts, black, deadline, override's until).
 
-    ``every``: as for ``device_facts``. ``rank``: as for ``pairs_of``, of the bindings.
+    ``late``: as ``later``. ``every``: as for ``device_facts``. ``rank``: as for ``pairs_of``, of
+    the bindings.
     """
     facts = subscriber_facts(desc, number, imsi, hints, found)
     decodable = key != NONE and key <= MAX_KEY
     until = np.int64(0)
-    if desc[OVERRIDE_COUNT] > 0:
-        override, until = override_of(desc, key if decodable else NONE, number, now)
+    if hints & OVERRIDDEN != 0:
+        asked = key if decodable else NONE
+        override, until = override_of(desc, asked, number, late, grace_time)
         facts |= override
     if not decodable:
         return facts | MALFORMED, NONE, np.int64(0), until
@@ -376,13 +452,13 @@ def facts_of(desc, key, number, imsi, now, active, every, hints, found, rank):
 
 
 @compiled
-def held(desc, key, number, code, now):
+def held(desc, key, number, code, grace_time):
     """Whether a hold covers this refusal: rows (until, code, prefix, its limit, TACs, count)."""
     tac = key // np.uint64(1_000_000)
     for i in range(desc[HOLD_COUNT]):
         row = desc[AT_HOLDS] + 8 * HOLD_WORDS * i
         reason = np.int64(load64(row + 8))
-        if now >= np.int64(load64(row)) or (reason != 0 and reason != code):
+        if grace_time >= np.int64(load64(row)) or (reason != 0 and reason != code):
             continue
         limit = load64(row + 24)
         leading = number
@@ -404,11 +480,12 @@ def held(desc, key, number, code, now):
 
 
 @compiled
-def collect(desc, imei, msisdn, imsi, now):
+def collect(desc, imei, msisdn, imsi, now, grace_time):
     """Stage one alone, of one query, for ``explain``: what ``facts_of`` says, and the number."""
     number = number_of(desc, msisdn, imsi)
-    hints, active = np.int64(ALL_HINTS), active_black(desc, now)
+    late = later(now, grace_time)
+    hints, active = np.int64(ALL_HINTS), active_black(desc, late, grace_time)
     facts, black, deadline, until = facts_of(
-        desc, imei, number, imsi, now, active, True, hints, np.int64(0), np.int64(-1)
+        desc, imei, number, imsi, late, grace_time, active, True, hints, np.int64(0), np.int64(-1)
     )
     return facts, black, number, deadline, until

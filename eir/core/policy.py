@@ -200,6 +200,12 @@ class Policy:
             return self.status.get(reason, DEFAULT_STATUS[reason])
         return self.black.get(reason, BlackList()).status
 
+    def refuses_all_in(self, reason: str) -> bool:
+        """Whether nothing but an override or an exemption clears a device of a black list."""
+        flags = self.black.get(reason, BlackList())
+        yields = flags.binding_overrides or flags.legacy_overrides or flags.bound_overrides
+        return not (yields or flags.active_from or flags.active_until)
+
     def ranked(self, reasons: list[str]) -> list[str]:
         """Black lists with the highest first."""
         place = {name: i for i, name in enumerate(self.black_order)}

@@ -2,57 +2,142 @@
 
 A directory is a hash table over ``key >> 16``; its slots point to the containers of a list or of a
 ranked index. ``desc[view …]`` says where these are (``layout``).
+
+A container that has to be searched is an ascending row of entries: the keys of an array, the runs
+of a list. A search of thousands would be ten cache misses, one after the other. So of each block of
+256 bytes of the data its *fence* is kept, two bytes: the first entry that begins in the block. The
+fences of a container stand side by side; they name the block, and only that is searched.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from eir.core.jit import compiled, load8, load16, load64, popcount
+from eir.core.jit import compiled, either, load8, load16, load64, popcount
 from eir.core.layout import (
     DATA,
     DIRECTORY,
+    FENCES,
     INDEX_SLOT_BYTES,
     LIST_SLOT_BYTES,
-    MASK,
     RANGE_COUNT,
     RANGES,
-    SHIFT,
+    SLOTS,
 )
 from eir.core.rankindex import LINE_BITS, LINE_BYTES
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-VACANT = np.uint64(0xFFFFFFFFFFFFFFFF)
-NONE = np.uint64(0)
+NONE, ALL = np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
+VACANT = ALL
+BLOCK_BITS = 8
+BLOCK_BYTES = 1 << BLOCK_BITS
 
 
 @compiled
-def hash_directory(rows, table, shift, mask):
-    """Put rows uint64[n, w] (first word: key >> 16) into the vacant table uint64[2^k, w]."""
+def hash_directory(rows, table):
+    """Put rows uint64[n, w] (first word: key >> 16) into the vacant table uint64[> n, w]."""
     for i in range(rows.shape[0]):
-        at = (rows[i, 0] * GOLDEN) >> shift
+        at = first_slot(rows[i, 0], len(table))
         while table[at, 0] != VACANT:
-            at = (at + np.uint64(1)) & mask
+            at = at + 1 if at + 1 < len(table) else 0
         for w in range(rows.shape[1]):
             table[at, w] = rows[i, w]
 
 
 @compiled
+def raise_fences(rows, data, fences):
+    """Fill uint16[blocks] for the containers of rows uint64[n, w], whose data are at an address."""
+    for i in range(rows.shape[0]):
+        slot = rows.ctypes.data + 8 * rows.shape[1] * i
+        offset, stride, count = body_of(slot, rows.shape[1] == INDEX_SLOT_BYTES // 8)
+        if stride > 0:
+            last = (offset + stride * (count - 1)) >> BLOCK_BITS
+            for block in range((offset >> BLOCK_BITS) + 1, last + 1):
+                entry = first_entry(offset, stride, block)
+                fences[block] = load16(data + offset + stride * entry)
+
+
+@compiled
+def first_slot(container, slots):
+    """The slot where the search for a container begins."""
+    return np.int64((((container * GOLDEN) >> np.uint64(32)) * np.uint64(slots)) >> np.uint64(32))
+
+
+@compiled
 def find_slot(desc, view, key, slot_bytes):
     """Address of the directory slot of key's container, or 0."""
-    if desc[view + DIRECTORY] == 0:
+    directory, slots = desc[view + DIRECTORY], desc[view + SLOTS]
+    if slots == 0:
         return np.int64(0)
     container = key >> np.uint64(16)
-    mask = np.uint64(desc[view + MASK])
-    at = (container * GOLDEN) >> np.uint64(desc[view + SHIFT])
+    at = first_slot(container, slots)
     while True:
-        slot = desc[view + DIRECTORY] + np.int64(at) * slot_bytes
+        slot = directory + at * slot_bytes
         found = load64(slot)
         if found == container:
             return slot
         if found == VACANT:
             return np.int64(0)
-        at = (at + np.uint64(1)) & mask
+        at = at + 1 if at + 1 < slots else 0
+
+
+@compiled
+def body_of(slot, is_index):
+    """What a container's slot says: (offset in the data, bytes an entry, entries).
+
+    0 bytes an entry: it is bits, to be read at one place.
+    """
+    if is_index:
+        meta = load64(slot + 16)
+        lines = np.int64((meta >> np.uint64(40)) & np.uint64(1))
+        return np.int64(load64(slot + 24)), 2 - 2 * lines, np.int64(meta & np.uint64(0xFFFFF))
+    meta = load64(slot + 8)
+    kind = np.int64((meta >> np.uint64(44)) & np.uint64(3))
+    stride = np.int64(0 if kind == 1 else 2 + kind)
+    return np.int64(meta & np.uint64((1 << 44) - 1)), stride, np.int64(meta >> np.uint64(46))
+
+
+@compiled
+def first_entry(offset, stride, block):
+    """The first entry, of 2 or 4 bytes from an offset on, that begins in a block or behind it."""
+    return max(0, ((block << BLOCK_BITS) - offset + stride - 1) >> (stride >> 1))
+
+
+@compiled
+def block_of(fences, offset, stride, count, low):
+    """(the first entry, how many) of the block in which to look for the last not above ``low``."""
+    first, last = offset >> BLOCK_BITS, (offset + stride * (count - 1)) >> BLOCK_BITS
+    block = (last_at_most(fences + 2 * first, 2, last - first + 1, low) - fences) >> 1
+    entry = first_entry(offset, stride, block)
+    return entry, min(count, first_entry(offset, stride, block + 1)) - entry
+
+
+@compiled
+def last_at_most(at, stride, count, low):
+    """Address of the last of ``count`` > 0 ascending uint16 not above ``low``, else of the first.
+
+    The first is not read.
+    """
+    while count > 1:
+        half = count >> 1
+        middle = at + stride * half
+        at = either(load16(middle) <= low, middle, at)
+        count -= half
+    return at
+
+
+@compiled
+def entry_at(desc, view, offset, stride, count, low):
+    """Address of a container's last entry that is not above ``low``, of its first if none is."""
+    entry, left = block_of(desc[view + FENCES], offset, stride, count, low)
+    return last_at_most(desc[view + DATA] + offset + stride * entry, stride, left, low)
+
+
+@compiled
+def covers(entry, stride, low):
+    """Whether the key or run (start, length - 1) at an address is, or holds, ``low``."""
+    start = load16(entry)
+    return start <= low <= (start + load16(entry + 2) if stride == 4 else start)
 
 
 @compiled
@@ -61,31 +146,11 @@ def in_keys(desc, view, key):
     slot = find_slot(desc, view, key, LIST_SLOT_BYTES)
     if slot == 0:
         return False
-    meta = load64(slot + 8)
-    body = desc[view + DATA] + np.int64(meta & np.uint64((1 << 44) - 1))
-    kind = np.int64((meta >> np.uint64(44)) & np.uint64(3))
+    offset, stride, count = body_of(slot, False)
     low = np.int64(key & np.uint64(0xFFFF))
-    if kind == 1:
-        return (load8(body + (low >> 3)) >> (low & 7)) & 1 == 1
-    stride = 2 if kind == 0 else 4
-    body += stride * last_at_most(body, stride, np.int64(meta >> np.uint64(46)), low)
-    start = load16(body)
-    reach = start + load16(body + 2) if kind == 2 else start
-    return start <= low <= reach
-
-
-@compiled
-def last_at_most(body, stride, count, low):
-    """The place of the last of ``count`` > 0 ascending uint16 that is not above ``low``; 0 if none.
-
-    Each step is an addition, not a branch: half of those would be mispredicted.
-    """
-    at = np.int64(0)
-    while count > 1:
-        half = count >> 1
-        at += half * np.int64(load16(body + stride * (at + half)) <= low)
-        count -= half
-    return at
+    if stride == 0:
+        return (load8(desc[view + DATA] + offset + (low >> 3)) >> (low & 7)) & 1 == 1
+    return covers(entry_at(desc, view, offset, stride, count, low), stride, low)
 
 
 @compiled
@@ -114,30 +179,38 @@ def rank_of(desc, view, key):
 @compiled
 def rank_in_slot(desc, view, slot, key):
     """The place of a key whose container's slot this is, or -1."""
-    meta = load64(slot + 16)
-    low = np.int64(key & np.uint64(0xFFFF))
-    lowest = np.int64((meta >> np.uint64(20)) & np.uint64(0xFFFF))
-    if low < lowest or low > np.int64((meta >> np.uint64(44)) & np.uint64(0xFFFF)):
-        return np.int64(-1)
+    body, low = desc[view + DATA], np.int64(key & np.uint64(0xFFFF))
+    offset, stride, count = body_of(slot, True)
+    if stride == 0:
+        return rank_in_container(slot, body + offset, low)
+    at = entry_at(desc, view, offset, stride, count, low)
     first = np.int64(load64(slot + 8))
-    body = desc[view + DATA] + np.int64(load64(slot + 24))
-    if (meta >> np.uint64(40)) & np.uint64(1) == np.uint64(1):
-        return rank_in_lines(body, low - lowest, first)
-    at = last_at_most(body, 2, np.int64(meta & np.uint64(0xFFFFF)), low)
-    return first + at if load16(body + 2 * at) == low else np.int64(-1)
+    return first + ((at - body - offset) >> 1) if load16(at) == low else np.int64(-1)
+
+
+@compiled
+def rank_in_container(slot, body, low):
+    """The place of a key in a container of lines, or -1."""
+    meta = load64(slot + 16)
+    lowest = np.int64((meta >> np.uint64(20)) & np.uint64(0xFFFF))
+    if lowest <= low <= np.int64((meta >> np.uint64(44)) & np.uint64(0xFFFF)):
+        return rank_in_lines(body, low - lowest, np.int64(load64(slot + 8)))
+    return np.int64(-1)
 
 
 @compiled
 def rank_in_lines(body, place, first):
-    """One cache line: is the bit there, and how many stand before it."""
+    """One cache line: is the bit there, and how many stand before it.
+
+    All eight words are counted, masked: a loop as long as needed would be mispredicted.
+    """
     line = body + place // LINE_BITS * LINE_BYTES
     bit = place % LINE_BITS + 16
-    word = load64(line + 8 * (bit >> 6))
     here = np.uint64(1) << np.uint64(bit & 63)
-    if word & here == NONE:
-        return np.int64(-1)
-    before = popcount(word & (here - np.uint64(1)))
-    for w in range(bit >> 6):
-        before += popcount(load64(line + 8 * w))
+    before = np.int64(0)
+    for w in range(8):
+        upto = ALL if w < bit >> 6 else here - np.uint64(1) if w == bit >> 6 else NONE
+        before += popcount(load64(line + 8 * w) & upto)
     rank = load16(line)
-    return first + rank + before - popcount(np.uint64(rank))
+    there = load64(line + 8 * (bit >> 6)) & here != NONE
+    return first + rank + before - popcount(np.uint64(rank)) if there else np.int64(-1)

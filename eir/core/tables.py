@@ -13,10 +13,12 @@ from eir import limits
 from eir.core import batch, kernel, layout, policy
 from eir.core.generation import BLACK, BLACK_UNION, OPERATOR, REGISTRY, Generation, Section
 from eir.core.imeiset import ImeiSet
+from eir.core.jit import JIT_DISABLED
+from eir.core.marks import marks_of, shift_of
 from eir.core.orders import Hold, Override
 from eir.core.policy import FIXED_REASONS, BlackList, Policy
 from eir.core.sieve import NO_SIEVE, Sieve
-from eir.core.sieving import NUMBER_COLUMNS, of_overlays, with_free_columns
+from eir.core.sieving import IMSI_MSISDN, NUMBER_COLUMNS, of_overlays, with_free_columns
 from eir.core.view import Table, View, view_of
 from eir.errors import Refused
 
@@ -39,6 +41,10 @@ _PLACES: Mapping[str, int] = {
 }
 _SPARING = ("bindings", "bindings.imsi", "bound-elsewhere", "legacy")
 """Whose devices nearly never have to be looked for in white."""
+
+_NO_SPANS: U64 = np.empty((0, 2), np.uint64)
+_BY_NUMBER = (IMSI_MSISDN, *NUMBER_COLUMNS)
+"""Asked for the number; the IMSI table for what stands in its place until it has been asked."""
 
 _NO_PLAN: I64 = np.empty((0, batch.PLAN_WORDS), np.int64)
 _NO_SCRATCH: I64 = np.empty((0, 0), np.int64)
@@ -102,7 +108,7 @@ class Tables:
         count = sum(len(feed.black()) for feed in self._generations())
         self.desc: I64 = np.zeros(layout.AT_BLACK + layout.BLACK_WORDS * count, np.int64)
         self.desc[layout.ASKED_ANYWAY] = layout.ALWAYS
-        self.plan: I64 = np.zeros((batch.PLANNED + 1, batch.PLAN_WORDS), np.int64)
+        self.plan: I64 = np.zeros((batch.PLANNED + batch.WAVES, batch.PLAN_WORDS), np.int64)
         self._place_sections()
         self._place_policy()
         self._place_orders()
@@ -127,11 +133,12 @@ class Tables:
         _check(self.desc, plan, scratch, self.masks, *queries, *times, rows, valid_until, counts)
         return Verdicts(rows, valid_until)
 
-    def facts(self, imei: int, msisdn: int, imsi: int, *, now: int) -> Facts:
+    def facts(self, imei: int, msisdn: int, imsi: int, *, now: int, grace_time: int) -> Facts:
         """Stage one of one query, for ``explain``."""
         words = (np.uint64(imei), np.uint64(msisdn), np.uint64(imsi))
         with np.errstate(over="ignore"):
-            bits, black, number, deadline, until = kernel.collect(self.desc, *words, now)
+            found = kernel.collect(self.desc, *words, now, grace_time)
+        bits, black, number, deadline, until = found
         names = tuple(name for i, name in enumerate(self.black_order) if int(black) >> i & 1)
         return Facts(int(bits), names, int(number), int(deadline), int(until))
 
@@ -182,6 +189,14 @@ class Tables:
             if feed.feed == REGISTRY:
                 self.desc[layout.REGISTRY_BLACK_COUNT] = black
         self.desc[layout.BLACK_COUNT] = black
+        every = (section for feed in self._generations() for section in feed.sections.values())
+        ranges = np.concatenate([section.ranges for section in every] or [_NO_SPANS])
+        self._place_marks(layout.RANGE_MARKS, ranges, layout.RANGE_BLOCK_BITS)
+
+    def _place_marks(self, place: int, spans: U64, block_bits: int) -> None:
+        """Which keys or numbers may stand in spans uint64[n, 2]: a bit for each of their blocks."""
+        table = marks_of(spans, block_bits)
+        self.desc[place : place + 2] = self._keep(table), shift_of(table)
 
     def _gate_black(self, feed: Generation, end: int) -> None:
         """A feed's black lists, those before ``end``: when they are asked.
@@ -233,24 +248,29 @@ class Tables:
             overlay <<= layout.OVERLAY_HINTS
             self.desc[place + layout.OVERLAID] = np.uint64(overlay).astype(np.int64)
         asked = self.desc[place + layout.STANDING] | self.desc[place + layout.OVERLAID]
-        ranges = layout.ALWAYS if len(section.ranges) else 0
+        ranges = layout.IN_RANGES if len(section.ranges) else 0
         self.desc[place + layout.ASKED] = asked | ranges
 
     def _plan_probe(self, place: int, name: str, base: Table) -> None:
         """Plan that a section with a hint of its own is probed for a group of queries at once."""
         hint = int(self.desc[place + layout.STANDING])
+        row = (place, not isinstance(base, ImeiSet), name in _BY_NUMBER)
+        if hint and name == IMSI_MSISDN:
+            self.plan[batch.IMSI_ROW] = row
         if hint in (0, layout.ALWAYS_ASKED):
             return
-        row = (place, not isinstance(base, ImeiSet), name in NUMBER_COLUMNS)
         self.plan[hint.bit_length() - 1] = row
-        self.plan[batch.PLANNED, batch.LATER if name == "white" else batch.AT_ONCE] |= hint
+        wave = {"bindings": batch.BOUND, "white": batch.SEEN}.get(name, batch.SMALL)
+        self.plan[batch.PLANNED + wave, batch.WAVE] |= hint
+        if name.startswith(BLACK) and self.policy.refuses_all_in(name.removeprefix(BLACK)):
+            self.plan[batch.PLANNED + batch.BOUND, batch.UNLESS] |= hint
         if name in _SPARING or name.startswith(BLACK):
-            self.plan[batch.PLANNED, batch.SPARING] |= hint
+            self.plan[batch.PLANNED + batch.SEEN, batch.UNLESS] |= hint
 
     def _place_view(self, place: int, content: Table) -> None:
         view = view_of(content)
         self._views.append(view)
-        self.desc[place : place + layout.OVERLAID] = view.words[: layout.OVERLAID]
+        self.desc[place : place + layout.VIEW_WORDS] = view.words
 
     def _place_policy(self) -> None:
         chosen = self.policy
@@ -281,13 +301,14 @@ class Tables:
         self.desc[layout.PLMN_COUNT] = home
 
     def _place_orders(self) -> None:
-        if self.operator is None:
-            return
-        sections = self.operator.sections
+        sections = self.operator.sections if self.operator else {}
+        rows: list[tuple[int, ...]] = []
         if "overrides" in sections:
-            rows = [_override_words(row) for row in _orders(sections["overrides"], Override)]
-            self.desc[layout.AT_OVERRIDES] = self._keep(np.array(sorted(rows), np.uint64))
+            rows = sorted(map(_override_words, _orders(sections["overrides"], Override)))
+            self.desc[layout.AT_OVERRIDES] = self._keep(np.array(rows, np.uint64))
             self.desc[layout.OVERRIDE_COUNT] = len(rows)
+        named = np.array([2 * (imei or number,) for imei, number, *_ in rows], np.uint64)
+        self._place_marks(layout.OVERRIDE_MARKS, named.reshape(-1, 2), 0)
         if "holds" in sections:
             held = [self._hold_words(row) for row in _orders(sections["holds"], Hold)]
             self.desc[layout.AT_HOLDS] = self._keep(np.array(held, np.uint64))
@@ -322,5 +343,8 @@ def _orders(section: Section, kind: type[Order]) -> list[Order]:
 
 
 def _check(*arguments: object) -> None:
-    with np.errstate(over="ignore"):
+    if JIT_DISABLED:
+        with np.errstate(over="ignore"):
+            batch.check(*arguments)
+    else:
         batch.check(*arguments)

@@ -16,13 +16,21 @@ from eir.core.pairtable import PairTable
 Table = ImeiSet | PairTable | DeadlineTable
 U64 = NDArray[np.uint64]
 
+LIST_SLOTS, INDEX_SLOTS = 20, 30
+"""So many slots has the directory of ten containers. A list's has fewer: of its memory it is more,
+and most lists are asked only where a sieve says so.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """``words`` int64[VIEW_WORDS], good as long as this object lives."""
+    """``words`` int64[VIEW_WORDS], good as long as this object lives. ``derived_bytes``: of what is
+    made at load, a directory and fences.
+    """
 
     words: NDArray[np.int64]
     kept: tuple[NDArray[np.generic], ...]
+    derived_bytes: int
 
 
 _made: WeakKeyDictionary[Table, View] = WeakKeyDictionary()
@@ -45,40 +53,47 @@ def _make(content: Table) -> View:
         words[place] = array.ctypes.data
 
     if isinstance(content, ImeiSet):
-        _point_directory(words, kept, content.containers)
-        point(layout.DATA, content.data)
+        derived = _point_containers(words, kept, content.containers, content.data)
         point(layout.RANGES, np.ascontiguousarray(content.ranges))
         words[layout.RANGE_COUNT] = len(content.ranges)
-        return View(words, tuple(kept))
-    _point_directory(words, kept, content.index.containers)
-    point(layout.DATA, content.index.data)
+        return View(words, tuple(kept), derived)
+    derived = _point_containers(words, kept, content.index.containers, content.index.data)
     if isinstance(content, PairTable):
         point(layout.VALUES, content.values)
         point(layout.WORDS, content.words)
         words[layout.BASE] = content.base
+        words[layout.KEYS] = len(content.values)
     else:
         point(layout.STARTS, content.starts)
         point(layout.NUMBERS, content.numbers)
         point(layout.DEADLINES, content.deadlines)
-    return View(words, tuple(kept))
+    return View(words, tuple(kept), derived)
 
 
-def _point_directory(words: NDArray[np.int64], kept: list[NDArray[np.generic]], rows: U64) -> None:
-    """A hash table of the containers, half full at most, on a cache line's border."""
+def _point_containers(
+    words: NDArray[np.int64], kept: list[NDArray[np.generic]], rows: U64, data: NDArray[np.uint8]
+) -> int:
+    """The data, a hash table of their containers, and the fences of what is searched in them: how
+    many bytes were derived.
+
+    They are one array: a nation's is long enough, then, to be given huge pages.
+    """
+    kept.append(data)
+    words[layout.DATA] = data.ctypes.data
     if len(rows) == 0:
-        return
-    power = max(1, (2 * len(rows) - 1).bit_length())
-    table = _aligned_table(1 << power, rows.shape[1])
-    shift, mask = np.uint64(64 - power), np.uint64((1 << power) - 1)
+        return 0
+    of_ten = INDEX_SLOTS if 8 * rows.shape[1] == layout.INDEX_SLOT_BYTES else LIST_SLOTS
+    slots = len(rows) * of_ten // 10 + 1
+    blocks = (len(data) >> probes.BLOCK_BITS) + 1
+    raw = np.full(slots * rows.shape[1] + (blocks + 3) // 4 + 8, probes.VACANT, np.uint64)
+    raw = raw[(-raw.ctypes.data % 64) // 8 :]
+    table = raw[: slots * rows.shape[1]].reshape(slots, -1)
+    fences = raw[slots * rows.shape[1] :].view(np.uint16)
     with np.errstate(over="ignore"):
-        probes.hash_directory(rows, table, shift, mask)
-    kept.append(table)
+        probes.hash_directory(rows, table)
+        probes.raise_fences(rows, data.ctypes.data, fences)
+    kept.append(raw)
     words[layout.DIRECTORY] = table.ctypes.data
-    words[layout.SHIFT] = int(shift)
-    words[layout.MASK] = int(mask)
-
-
-def _aligned_table(slots: int, words: int) -> U64:
-    raw = np.full(slots * words + 8, probes.VACANT, np.uint64)
-    skip = (-raw.ctypes.data % 64) // 8
-    return raw[skip : skip + slots * words].reshape(slots, words)
+    words[layout.SLOTS] = slots
+    words[layout.FENCES] = fences.ctypes.data
+    return raw.nbytes

@@ -103,6 +103,7 @@ class Crew:
         self._retired = Tally()
         self._stopping = asyncio.Event()
         self._forking = asyncio.Lock()
+        self._proving: asyncio.Task[None] | None = None
         self._tending: list[asyncio.Task[None]] = []
         self._orphans = _orphans(folder)
         self._orphans_leave = False
@@ -112,6 +113,12 @@ class Crew:
     def orphaned(self) -> bool:
         """Workers of a keeper that has died still answer."""
         return bool(self._orphans)
+
+    def proven(self) -> asyncio.Task[None]:
+        """Done when the nursery has proven the kernel, which it begins at the first call."""
+        if self._proving is None:
+            self._proving = asyncio.create_task(self._nursery.prove())
+        return self._proving
 
     @property
     def _patience(self) -> float:
@@ -127,7 +134,7 @@ class Crew:
         """
         self._config = config
         self._take_note(order, tables)
-        await self._nursery.prove()
+        await self.proven()
         loop = asyncio.get_running_loop()
         firsts: list[asyncio.Future[WorkerAnswer | None]] = [
             loop.create_future() for _ in range(self._count)
@@ -164,6 +171,8 @@ class Crew:
     async def stop(self) -> None:
         """Drain everybody; who is not done in time is cut, and so are orphans sent home before."""
         self._stopping.set()
+        if self._proving is not None:
+            self._proving.cancel()
         for member in self._members.values():
             member.state = DRAINING
             member.tell(signal.SIGTERM)

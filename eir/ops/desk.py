@@ -3,6 +3,7 @@
 desk/  0700
   feed.toml        where it publishes, with which key
   retired.json     when files left the head
+  runs.json        which runs of others' deltas are published
   snapshot-…       files in the making, and copies of what stands in a bucket
   load-…/          lists in the making
 

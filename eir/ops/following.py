@@ -34,6 +34,7 @@ from eir.ops.settings.follow import Follow
 from eir.ops.stopping import SYNCING
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.weighing import Judge
+from eir.serve.courtesy import yield_to_answers
 from eir.store.depot import Depot
 from eir.sync.client import Gate, Memory, run
 from eir.sync.outcome import SyncOutcome
@@ -71,7 +72,7 @@ class Following:
         self._serve = serve
         self._clock = clock
         self._woken = asyncio.Event()
-        self._aside = ThreadPoolExecutor(1, SYNCING)
+        self._aside = ThreadPoolExecutor(1, SYNCING, initializer=yield_to_answers)
         self._over = threading.Event()
         self._reached: Generation | None = None
         self._rebased: Generation | None = None
@@ -248,6 +249,8 @@ class Following:
         self._failures = 0 if outcome.good or outcome.kind == "held" else self._failures + 1
         said = self.outcomes[-1][1] if self.outcomes else None
         again = said is not None and (said.kind, said.detail) == (outcome.kind, outcome.detail)
+        if said is not None and _same(said, outcome):
+            self.outcomes.pop()
         self.outcomes.append((int(self._clock()), outcome))
         self._runs[outcome.kind, outcome.reason] += 1
         self._fetched_bytes += outcome.fetched_bytes
@@ -276,6 +279,17 @@ class Following:
             return
         self._woken.clear()
         await asyncio.to_thread(self.keeping.weigh_again)
+
+
+def _same(said: SyncOutcome, outcome: SyncOutcome) -> bool:
+    """Whether a run came to what the one before it did: then the latest stands for both, so that
+    what happened is not lost among polls.
+    """
+    fields = (
+        (each.kind, each.reason, each.session, each.to_serial, each.detail)
+        for each in (said, outcome)
+    )
+    return outcome.kind not in ("snapshot", "deltas") and len(set(fields)) == 1
 
 
 def gate_of(

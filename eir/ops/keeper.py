@@ -15,8 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -60,13 +58,13 @@ from eir.ops.tally import Tally
 from eir.ops.watch import Reading, Watch, WatchFigures
 from eir.ops.weighing import Beside, judge_by
 from eir.serve.checker import Checker
+from eir.serve.courtesy import yield_to_answers
 from eir.serve.handover import ServeOrder
 from eir.serve.holder import Holder, Serving
 from eir.store.depot import KEEP_GENERATIONS, Opened
 
 _log = logging.getLogger(__name__)
 
-_NICE_BESIDE_ANSWERS = 10
 _FIXED_AT_START = (
     "node", "workers", "metrics", "grpc", "s13", "n5g", "admin", "feed", "operator_feed",
     "sightings",
@@ -152,6 +150,7 @@ class Keeper:
         first = "" if was_proven(noting=noting) else ": it is compiled first, for half a minute"
         _log.info("proving the kernel%s", first)
         await asyncio.wrap_future(aside.submit(prove_kernel, noting=noting))
+        self._crew.proven()  # in the nursery, beside what comes
         self._taken, serving = await asyncio.wrap_future(aside.submit(self._build_at_start))
         tables = serving.tables if serving else None
         self._holder.swap(serving)
@@ -277,7 +276,7 @@ class Keeper:
         """
         before = self._taken
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, "verify", initializer=_yield_to_workers) as aside:
+        with ThreadPoolExecutor(1, "verify", initializer=yield_to_answers) as aside:
             build = partial(self._build, config, feed)
             taken, serving = await loop.run_in_executor(aside, build)
             was, now = self._serving(), int(self._clock())
@@ -485,11 +484,6 @@ def _report_reload(task: asyncio.Task[Sequence[str]]) -> None:
         _log.error("reload refused, the old goes on: %s", error)
     elif error is not None:
         raise error
-
-
-def _yield_to_workers() -> None:
-    """Whoever answers goes before this thread, which verifies what nobody waits for."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE_BESIDE_ANSWERS)
 
 
 def _close(some: Mapping[str, Opened], *, but: Mapping[str, Opened]) -> None:

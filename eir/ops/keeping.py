@@ -113,7 +113,7 @@ class FeedKeeping:
         head = SnapshotHead(
             reached.feed, reached.registry_id, reached.session, first.serial, first.made_at
         )
-        self.depot.adopt(facts, head, deltas=files[1:], keep=self.keep)
+        self.depot.adopt(facts, head, deltas=files[1:], keep=self.keep, verified=True)
 
     def pinned(self) -> int | None:
         """The serial that is to serve until released; None: the newest."""

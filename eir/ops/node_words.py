@@ -64,7 +64,7 @@ def alarms_of(serving: Serving | None, now: int) -> list[str]:
     if behind > 0:
         alarms.append(
             f"grace time stands still since {behind} s: the registry data is older than"
-            " grace_lag, so no deadline passes"
+            " grace_lag, so no deadline passes and no hold ends"
         )
     return alarms
 

@@ -218,7 +218,7 @@ def prove_kernel(*, noting: bool) -> None:
             verify_noting()
     except RuntimeError as wrong:
         raise Refused("kernel-unproven", str(wrong)) from wrong
-    golden_tables().facts(0, 0, 0, now=0)
+    golden_tables().facts(0, 0, 0, now=0, grace_time=0)
     with contextlib.suppress(OSError):  # nothing is kept either: the next start compiles again
         _mark(noting).touch()
 

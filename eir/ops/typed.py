@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from eir import limits
 from eir.core.digits import ascii_digits
 from eir.core.imei import key_from_typed
+from eir.core.orders import HOLDABLE_REASONS
 from eir.core.subscriber import Numbering, msisdn_from_typed
 from eir.errors import Refused
 
@@ -66,6 +67,13 @@ def tac(word: str) -> int:
     return int(digits)
 
 
+def held_reason(text: str) -> str:
+    """A reason that a hold can be for, "" for all. Raises Refused ``hold-invalid``."""
+    if text and text not in HOLDABLE_REASONS:
+        raise Refused("hold-invalid", f"one of {', '.join(HOLDABLE_REASONS)}; got {text!r}")
+    return text
+
+
 def tacs_in(path: Path) -> list[int]:
     """The TACs of a file, one a line; blank lines, and a header `tac`, are passed over.
 
@@ -75,7 +83,9 @@ def tacs_in(path: Path) -> list[int]:
         with path.open("rb") as file:
             raw = file.read(_MAX_TAC_FILE_BYTES + 1)
         lines = raw.decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise Refused("order-file", f"{error.strerror or error}", where=str(path)) from error
+    except UnicodeDecodeError as error:
         raise Refused("order-file", f"can't be read: {error}", where=str(path)) from error
     if len(raw) > _MAX_TAC_FILE_BYTES:
         raise Refused("order-file", f"more than {_MAX_TAC_FILE_BYTES} bytes", where=str(path))

@@ -67,7 +67,7 @@ class Impact:
         reasons = ", ".join(f"{n} {c:,}" for n, c in Counter(self.by_reason).most_common(_TOLD))
         tacs = ", ".join(f"{n:08d} {c:,}" for n, c in Counter(self.by_tac).most_common(_TOLD))
         counted = f"{self.newly_refused:,} of {self.asked:,} devices and pairs newly refused"
-        return f"{counted} (by reason: {reasons}; by TAC: {tacs})"
+        return f"{counted} (by reason: {reasons}; by TAC: {tacs})" if reasons else counted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,17 +157,19 @@ def objection(
     """
     if old is None:
         return "; ".join(_too_small(bounds, new))
-    found = list(_out_of_bounds(bounds, old, new))
-    found += _worse_statuses(old.policy, new.policy)
-    found += _fewer_roamers(old.policy, new.policy)
+    sizes = list(_out_of_bounds(bounds, old, new))
+    unlisted = [*_worse_statuses(old.policy, new.policy), *_fewer_roamers(old.policy, new.policy)]
+    found = [*sizes, *unlisted]
     queries = questions(old, new, changes, everybody=grace_before not in (None, grace_time))
     measured = impact(old, new, queries, now=now, grace_time=grace_time, grace_before=grace_before)
     if measured.newly_refused > bounds.max_newly_refused:
         return "; ".join([*found, measured.line()])
     ahead = now + _AHEAD_S
-    measured = impact(old, new, queries, now=ahead, grace_time=ahead)
-    if measured.newly_refused > bounds.max_newly_refused:
-        found.append(f"in a day {measured.line()}")
+    in_a_day = impact(old, new, queries, now=ahead, grace_time=ahead)
+    if in_a_day.newly_refused > bounds.max_newly_refused:
+        found.append(f"in a day {in_a_day.line()}")
+    elif sizes and not unlisted:
+        found.append(measured.line())
     return "; ".join(found)
 
 

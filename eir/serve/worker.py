@@ -39,6 +39,7 @@ from eir.feed.codec import open_mapped
 from eir.feed.delta_file import advance, decode_delta, read_frames
 from eir.serve.control import Control
 from eir.serve.counters import CountersFile
+from eir.serve.courtesy import take_short_turns
 from eir.serve.handover import (
     Fault,
     HandedFeed,
@@ -130,6 +131,7 @@ class Worker:
 
     async def run(self) -> None:
         """Obey until SIGTERM; then the doors drain. Raises whatever goes wrong."""
+        take_short_turns()
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stopped.set)

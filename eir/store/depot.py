@@ -26,7 +26,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import mmap
 import os
 import secrets
 import shutil
@@ -36,17 +35,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from eir import limits
 from eir.core.generation import FEEDS, Generation
-from eir.core.sieving import with_built_sieve, with_sieve
 from eir.errors import Conflict, Corrupt, Refused, Unavailable
-from eir.feed.codec import SnapshotFacts, SnapshotHead, open_file
+from eir.feed.codec import SnapshotFacts, SnapshotHead
 from eir.feed.delta_file import advance, decode_delta, write_frame
 from eir.store.durable import fsync_folder, write_durably
 from eir.store.kept import Kept, KeptDelta, NewFile, chain_of, kept_of, passing, retained
 from eir.store.served import ServedLog
+from eir.store.vouched import OpenedBase, mark_of, open_base
 
 FORMAT = 1
 KEEP_GENERATIONS = 3
@@ -93,6 +90,7 @@ class Depot:
     def __init__(self, folder: Path, *, keep_days: int = KEEP_DAYS) -> None:
         self.folder = folder
         self._keep_days = keep_days
+        self._keeps = False
         self.served = ServedLog(folder, keep_days=keep_days)
         self._snapshots = folder / "snapshots"
         self._scratch = folder / "scratch"
@@ -117,7 +115,11 @@ class Depot:
             os.ftruncate(lock, 0)
             os.write(lock, str(os.getpid()).encode())
             self._sweep()
-            yield
+            self._keeps = True
+            try:
+                yield
+            finally:
+                self._keeps = False
 
     def new_path(self) -> Path:
         """A name in a folder of its own in scratch/, to build a file that ``adopt`` will take."""
@@ -136,16 +138,20 @@ class Depot:
         *,
         deltas: Sequence[NewFile] = (),
         keep: int = KEEP_GENERATIONS,
+        verified: bool = False,
     ) -> Kept:
         """Make a snapshot file, with deltas since, the newest of its feed; keep ``keep`` of them.
 
-        Durable, and one step: killed anywhere, all of it is kept or nothing.
+        ``verified``: this process has verified the whole file (``open_snapshot``). Durable, and one
+        step: killed anywhere, all of it is kept or nothing.
         """
         with self._locked("write.lock", wait=True):
             feeds = self._read()
             came = tuple(self._moved_in(head.feed, delta) for delta in deltas)
             kept = _row(head, facts, came)
             _move(facts.path, self._snapshots / kept.file)
+            if verified:
+                kept = replace(kept, verified=mark_of(self._snapshots / kept.file))
             self._commit(feeds, head.feed, kept, keep)
         if facts.path.parent.parent == self._scratch:
             shutil.rmtree(facts.path.parent, ignore_errors=True)
@@ -271,7 +277,9 @@ class Depot:
             file, base, sieve = before.file, before.base, before.sieve
         else:
             file, found = self._open_snapshot(feed, row)
-            base, sieve = _sieved(found)
+            base, sieve = found.generation, found.sieve
+            if found.mark:
+                row = self._noted_verified(feed, row, found.mark)
             before = None
         if before is not None and before.generation.serial <= serial:
             generation, chain, size = before.generation, before.chain, before.chain_size
@@ -295,23 +303,39 @@ class Depot:
         os.unlink(name)
         return open(descriptor, "r+b", buffering=0)
 
-    def _open_snapshot(self, feed: str, row: Kept) -> tuple[BinaryIO, Generation]:
+    def _open_snapshot(self, feed: str, row: Kept) -> tuple[BinaryIO, OpenedBase]:
         path = self._snapshots / row.file
         with contextlib.ExitStack() as until_good:
             try:
                 file = until_good.enter_context(path.open("rb"))
-                found = open_file(file)
+                opened = open_base(file, row)
             except OSError as error:
                 raise Corrupt("file", error.strerror or str(error), where=str(path)) from error
             except Corrupt as error:
                 raise Corrupt(error.section, error.detail, where=str(path)) from error
             named = (feed, row.session, row.serial, row.digest)
+            found = opened.generation
             if (found.feed, found.session, found.serial, found.digest) != named:
                 raise Corrupt(
                     "header", "is not the snapshot that the manifest names", where=str(path)
                 )
             until_good.pop_all()
-        return file, found
+        return file, opened
+
+    def _noted_verified(self, feed: str, row: Kept, mark: str) -> Kept:
+        """The row of a base that was verified whole; the keeper has the manifest say so.
+
+        Where the disk refuses, the next start verifies it again.
+        """
+        noted = replace(row, verified=mark)
+        if self._keeps and noted != row:
+            with contextlib.suppress(OSError), self._locked("write.lock", wait=True):
+                feeds = self._read()
+                if row in feeds[feed]:
+                    feeds[feed][feeds[feed].index(row)] = noted
+                    self._write(feeds)
+                    return noted
+        return row
 
     def _follow(self, generation: Generation, delta: KeptDelta) -> tuple[Generation, bytes]:
         path = self._deltas / delta.file
@@ -404,18 +428,6 @@ class Depot:
             owner = path.name.partition("-")[0]
             if not (owner.isdigit() and _alive(int(owner))):
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _sieved(generation: Generation) -> tuple[Generation, BinaryIO | None]:
-    """The generation with a sieve, and the file in memory that the sieve lies in."""
-    made = with_sieve(generation)
-    if made.sieve is None or len(made.sieve.lines) == 0:
-        return generation, None
-    file = os.fdopen(os.memfd_create("sieve"), "r+b")
-    file.write(made.sieve.lines.data)
-    file.flush()
-    mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint8)
-    return with_built_sieve(generation, mapped), file
 
 
 def _row(head: SnapshotHead, facts: SnapshotFacts, deltas: tuple[KeptDelta, ...]) -> Kept:

@@ -53,7 +53,8 @@ class NewFile:
 class Kept:
     """One snapshot that the manifest names, and the deltas since.
 
-    ``file``: its name in snapshots/; ``size`` in bytes.
+    ``file``: its name in snapshots/; ``size`` in bytes. ``verified``: the mark of a
+    file whose bytes, those of this SHA-256, were verified whole (``vouched``); "" if they were not.
     """
 
     file: str
@@ -65,6 +66,7 @@ class Kept:
     sha256: str
     size: int
     deltas: tuple[KeptDelta, ...] = ()
+    verified: str = ""
 
     @property
     def last_serial(self) -> int:

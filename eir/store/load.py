@@ -29,6 +29,7 @@ from eir.core.subscriber import ImsiCode, Numbering, imsi_text
 from eir.errors import Refused
 from eir.feed.codec import SnapshotFacts, SnapshotHead, SnapshotWriter
 from eir.store.importers import catalogue, plain, reading, streams
+from eir.store.importers.deltas import is_delta
 from eir.store.importers.layout import layout_of
 from eir.store.importers.manifest import ListFile, Manifest, read_manifest
 from eir.store.importers.plain import Piece
@@ -114,11 +115,11 @@ def load(
     with Scratch(out_path.parent, numbering, manifest.timezone, effort) as scratch:
         run = _Load(manifest, scratch, progress or (lambda _: None), made_at)
         run.read(run.survey())
-        rejects_path = _rejects_written(scratch, run.files, _beside(report, "rejects"))
-        run.judge(max_reject_share, rejects_path)
+        rejects_path = rejects_written(scratch, run.files, beside(report, "rejects"))
+        judge(run.files, manifest, max_reject_share, rejects_path)
         head = SnapshotHead(manifest.feed, manifest.registry, str(uuid.uuid4()), 1, made_at)
         written, tallies = run.write(head, scratch.folder / "snapshot")
-        conflicts_path = _conflicts_written(tallies, scratch.folder, _beside(report, "conflicts"))
+        conflicts_path = _conflicts_written(tallies, scratch.folder, beside(report, "conflicts"))
         facts = _moved(written, out_path)
     return LoadOutcome(
         facts=facts,
@@ -129,6 +130,26 @@ def load(
         conflicts_path=conflicts_path,
         seconds=time.monotonic() - started,
     )
+
+
+def judge(
+    files: Iterable[FileOutcome], manifest: Manifest, default: float, rejects_path: Path | None
+) -> None:
+    """Raise Refused ``too-many-rejects`` where a file's share of them is above the limit."""
+    own = manifest.max_reject_share
+    limit = default if own is None else own
+    over = [file for file in files if file.rejected > limit * (file.rows + file.rejected)]
+    if not over:
+        return
+    worst = max(over, key=lambda file: file.rejected)
+    reasons = sorted((worst.reasons or {}).items(), key=lambda item: -item[1])
+    others = f" ({len(over) - 1} more files are over it too)" if len(over) > 1 else ""
+    detail = (
+        f"{worst.rejected:,} of {worst.rows + worst.rejected:,} rows rejected, mostly for"
+        f" {', '.join(reason for reason, _ in reasons[:3])}; the limit is {limit:.2%}{others}."
+        f" Each is in {rejects_path}"
+    )
+    raise Refused("too-many-rejects", detail, where=worst.name)
 
 
 class _Load:
@@ -156,10 +177,18 @@ class _Load:
             self._tell(Progress("survey", file.name, looked, looked))
 
         for file in self._manifest.files:
-            deltas = file.format in catalogue.DIRBS_LIST
+            dirbs = file.format in catalogue.DIRBS_LIST
             pieces, passed = plain.pieces_of(
-                file.path, file.name, self._scratch.folder, skip_deltas=deltas, advance=advance
+                file.path,
+                file.name,
+                self._scratch.folder,
+                wanted=(lambda name: not is_delta(name)) if dirbs else (lambda _: True),
+                advance=advance,
             )
+            if passed == [file.name]:
+                raise Refused("file-delta", f"a delta: {_DELTAS_GO}", where=file.name)
+            if not pieces:
+                raise Refused("zip-only-deltas", f"only deltas: {_DELTAS_GO}", where=file.name)
             found += [(file, None, FileOutcome(n, file.list_name, note="a delta")) for n in passed]
             for piece in pieces:
                 note = _empty(file, piece)
@@ -183,23 +212,6 @@ class _Load:
                 done += piece.size_bytes
             self.files.append(outcome)
             self._report(outcome.name, done, total)
-
-    def judge(self, default: float, rejects_path: Path | None) -> None:
-        """Raise Refused ``too-many-rejects`` where a file's share of them is above the limit."""
-        own = self._manifest.max_reject_share
-        limit = default if own is None else own
-        over = [file for file in self.files if file.rejected > limit * (file.rows + file.rejected)]
-        if not over:
-            return
-        worst = max(over, key=lambda file: file.rejected)
-        reasons = sorted((worst.reasons or {}).items(), key=lambda item: -item[1])
-        others = f" ({len(over) - 1} more files are over it too)" if len(over) > 1 else ""
-        detail = (
-            f"{worst.rejected:,} of {worst.rows + worst.rejected:,} rows rejected, mostly for"
-            f" {', '.join(reason for reason, _ in reasons[:3])}; the limit is {limit:.2%}{others}."
-            f" Each is in {rejects_path}"
-        )
-        raise Refused("too-many-rejects", detail, where=worst.name)
 
     def write(self, head: SnapshotHead, path: Path) -> tuple[SnapshotFacts, dict[str, Tally]]:
         """Sort and settle each list and write them as one snapshot at ``path``."""
@@ -258,18 +270,7 @@ class _Load:
         )
         for name, bit in layout.lists.items():
             self._sources.setdefault(name, []).append(_Source(number, bit, layout.ranges))
-        reasons = self._scratch.rows(
-            "SELECT reason, count(*) FROM rejects WHERE piece = ? GROUP BY reason", [number]
-        )
-        return FileOutcome(
-            name=piece.name,
-            list_name=file.list_name,
-            rows=count.rows,
-            rejected=count.rejected,
-            blank=count.blank,
-            wrong_check_digits=count.wrong_check_digits,
-            reasons={str(reason): int(str(rows)) for reason, rows in reasons},
-        )
+        return outcome_of(self._scratch, piece, file, number, count)
 
     def _report(self, name: str, done: int, total: int, rows: int = 0) -> None:
         rows += sum(file.rows + file.rejected for file in self.files)
@@ -311,11 +312,30 @@ class _Load:
         return merged
 
 
+_DELTAS_GO = "a load takes full lists, and `eir feed publish --deltas` takes deltas"
 _ORDER_COLUMNS = {
     generation.OVERRIDES: "a, b, c, d, who, said_at, why",
     generation.HOLDS: "name, c, reason, prefix, who, said_at, why, a",
     generation.ORDERS: "name, a, b, who, said_at, why",
 }
+
+
+def outcome_of(
+    scratch: Scratch, piece: Piece, file: ListFile, number: int, count: reading.Count
+) -> FileOutcome:
+    """What became of a piece that was read as the ``number``-th."""
+    reasons = scratch.rows(
+        "SELECT reason, count(*) FROM rejects WHERE piece = ? GROUP BY reason", [number]
+    )
+    return FileOutcome(
+        name=piece.name,
+        list_name=file.list_name,
+        rows=count.rows,
+        rejected=count.rejected,
+        blank=count.blank,
+        wrong_check_digits=count.wrong_check_digits,
+        reasons={str(reason): int(str(rows)) for reason, rows in reasons},
+    )
 
 
 def _list_outcomes(facts: SnapshotFacts, tallies: Mapping[str, Tally]) -> tuple[ListOutcome, ...]:
@@ -340,7 +360,7 @@ def _empty(file: ListFile, piece: Piece) -> str:
     """Why the piece holds no list, "" if it does. Raises Refused where that is not allowed."""
     advice = "If the list is truly empty, say so: allow_empty = true"
     if piece.header == (catalogue.CEIR_MESSAGE,):
-        note = f"no list, but a message: {_second_line(piece)!r}"
+        note = f"no list, but a message: {second_line(piece)!r}"
         if not file.allow_empty:
             raise Refused("file-message", f"{note}. {advice}", where=piece.name)
         return note
@@ -352,17 +372,19 @@ def _empty(file: ListFile, piece: Piece) -> str:
     return note
 
 
-def _second_line(piece: Piece) -> str:
+def second_line(piece: Piece) -> str:
+    """What another CEIR says behind the header `Message`."""
     with piece.path.open("rb") as stream:
         lines = stream.read(limits.MAX_LIST_LINE_BYTES).splitlines()
     return lines[1].decode("utf-8", "replace")[:200] if len(lines) > 1 else ""
 
 
-def _beside(report: Path, what: str) -> Path:
+def beside(report: Path, what: str) -> Path:
+    """Where the CSV of rejects or conflicts goes."""
     return report.with_name(f"{report.name}.{what}.csv")
 
 
-def _rejects_written(scratch: Scratch, files: list[FileOutcome], path: Path) -> Path | None:
+def rejects_written(scratch: Scratch, files: list[FileOutcome], path: Path) -> Path | None:
     """All rejects as file,line,column,value,reason; an older such file goes away."""
     path.unlink(missing_ok=True)
     if not any(file.rejected for file in files):

@@ -62,7 +62,9 @@ def test_an_explanation_agrees_with_the_verdict(
     if 0 < query.imei < 10**14:
         held = [name for name, members in facts.black.items() if query.imei in members]
         flags = {name: chosen.black.get(name, naive.BlackList()) for name in held}
-        assert set(told.black) == {name for name in held if naive.active(flags[name], NOW)}
+        assert set(told.black) == {
+            name for name in held if naive.active(flags[name], NOW, grace_time)
+        }
         deadline = facts.grey.get((query.imei, told.number), facts.grey.get((query.imei, 0), -1))
         assert told.deadline == deadline
         assert ("a grey entry" in told.facts) == (deadline >= 0)

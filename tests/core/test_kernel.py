@@ -59,6 +59,45 @@ def test_a_list(keys: U64, seed: int) -> None:
         assert found == (probe in members), probe
 
 
+@pytest.mark.parametrize("runs", [1, 2, 31, 32, 33, 63, 64, 65, 66, 127, 128, 129, 700, 2047])
+@pytest.mark.parametrize("before", [1, 2, 63, 127])
+def test_a_list_whose_runs_fill_blocks(runs: int, before: int) -> None:
+    """``before`` keys in the container in front move where this one's blocks begin."""
+    starts = np.arange(runs, dtype=np.uint64) * np.uint64(31) + np.uint64((3 << 16) + 5)
+    keys = np.concatenate([stretch(2 << 16, before, 9), *(starts + np.uint64(i) for i in range(4))])
+    keys.sort()
+    held = tables("white", imeiset.build([keys]))
+    members = set(keys.tolist())
+    for probe in [
+        *range(3 << 16, (3 << 16) + 40),
+        *range(int(keys[-1]) - 2_100, int(keys[-1]) + 9),
+    ]:
+        found = kernel.in_list(held.desc, kernel.AT_WHITE, np.uint64(probe), kernel.ALL_HINTS, 0)
+        assert found == (probe in members), probe
+
+
+LOWEST, HIGHEST = 12_345, 1 << 50
+"""Numbers that do not fit beside a nation's."""
+
+
+@pytest.mark.parametrize("others", [[], [LOWEST], [HIGHEST], [LOWEST, HIGHEST]])
+@pytest.mark.parametrize("after", ["none", "one", "several", "far"])
+@pytest.mark.parametrize("many", [15, 16, 17, 18, 40, 900])
+def test_a_device_of_many_numbers(many: int, after: str, others: list[int]) -> None:
+    own = sorted([*range(98_910_000, 98_910_000 + 7 * many, 7), *others])
+    singles = {"none": 0, "one": 1, "several": 3, "far": 2_000}[after]
+    rows = [(9, number) for number in own]
+    rows += [(10 + i, 98_920_000 + i) for i in range(singles)]
+    rows += [(9_999, number) for number in own if after != "none"]
+    columns = np.array(rows, np.uint64)
+    held = tables("bindings", pairtable.of_rows(columns[:, 0].copy(), columns[:, 1].copy()))
+    for number in {0, *own, *(number + by for number in own for by in (-1, 1))}:
+        found = kernel.pairs_of(
+            held.desc, kernel.AT_BINDINGS, np.uint64(9), np.uint64(number), kernel.ALL_HINTS, -1
+        )
+        assert (found[0], found[1], int(found[2])) == (True, number in own, own[0]), number
+
+
 @settings(max_examples=60, deadline=None)
 @given(KEYS, st.integers(0, 9))
 def test_an_index(keys: U64, seed: int) -> None:

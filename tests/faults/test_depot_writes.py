@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -9,11 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eir.errors import Corrupt
+from eir.store.depot import Depot
 from tests.scenarios.world import FEED, Content, Engine, Registry, white
 
 STEPS = ("fsync", "rename", "replace", "link", "unlink", "fchmod")
@@ -206,3 +209,29 @@ def test_what_is_open_goes_on_by_the_new_deltas_alone(tmp_path: Path) -> None:
     assert after.generation.digest == engine.held.digest  # type: ignore[union-attr]
     back = engine.depot.open_newest(FEED, before=after, serial=2)
     assert (back.generation.serial, back.base) == (2, before.base)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("how", [Killed(), OSError(errno.ENOSPC, "full")], ids=["killed", "full"])
+def test_ended_or_refused_while_it_is_noted_that_a_base_was_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool, how: Killed | OSError
+) -> None:
+    engine_at_old(tmp_path / "node")
+    depot = Depot(tmp_path / "node/depot")
+    manifest = depot.folder / "manifest.json"
+    noted = depot.kept(FEED)[0]
+    assert noted.verified
+    unknown = manifest.read_text().replace(noted.verified, "")
+    for nth in range(1, 4):
+        manifest.write_text(unknown)
+        with (
+            failing(monkeypatch, nth, after=after, how=how) as done,
+            contextlib.suppress(Killed),
+            depot.held_by_keeper(),
+        ):
+            depot.open_newest(FEED).close_unless_in(None)
+        assert len(done) >= nth
+        assert depot.kept(FEED)[0] in (noted, replace(noted, verified=""))
+        with depot.held_by_keeper():
+            depot.open_newest(FEED).close_unless_in(None)
+        assert depot.kept(FEED)[0] == noted

@@ -186,7 +186,7 @@ def test_a_torn_tail_of_what_was_pending_is_cut_off(world: World) -> None:
 def test_the_number_comes_from_the_operators_table() -> None:
     tables = golden_tables()
     imsis = {vector.imsi for vector in VECTORS if vector.imsi}
-    known = {imsi: tables.facts(1, 0, imsi, now=0).number for imsi in imsis}
+    known = {imsi: tables.facts(1, 0, imsi, now=0, grace_time=0).number for imsi in imsis}
     assert any(known.values())
     for imsi, number in known.items():
         noted = np.array([[1, 0, imsi, 0], [2, 77, imsi, 0], [3, 0, 0, 0]], np.uint64)

@@ -72,7 +72,9 @@ def asked(tables: Tables, queries: U64, now: int, grace_time: int, rows: Counter
     counts = np.zeros((CODES, 5), np.uint64)
     verdicts = tables.check(imei, msisdn, imsi, now=now, grace_time=grace_time, counts=counts)
     rows.update(str(row) for row in verdicts.rows[:, 3].tolist())
-    facts = [tables.facts(*query, now=now) for query in queries[:50].tolist()]
+    facts = [
+        tables.facts(*query, now=now, grace_time=grace_time) for query in queries[:50].tolist()
+    ]
     told = hashlib.sha256(repr(facts).encode()).hexdigest()
     return sha256(verdicts.rows, verdicts.valid_until, counts) + told
 

@@ -126,7 +126,7 @@ def check(facts: Facts, policy: Policy, query: Query, now: int, grace_time: int)
         decided = policy.black.get(reason, BlackList()).status
     else:
         decided = policy.status.get(reason, DEFAULT_STATUS[reason])
-    held = row >= 12 and any(covers(hold, imei, msisdn, reason, now) for hold in facts.holds)
+    held = row >= 12 and any(covers(hold, imei, msisdn, reason, grace_time) for hold in facts.holds)
     refuses = decided in (BLACKLISTED, UNKNOWN)
     spared = refuses and (held or policy.mode == "shadow")
     return Verdict(row, reason, decided, GREYLISTED if spared else decided, valid_until)
@@ -142,9 +142,10 @@ def decide(  # noqa: C901 - sixteen rows are sixteen branches
     has_bindings = bool(numbers or imsis)
     elsewhere = imei in facts.bound_elsewhere
     flags = {reason: policy.black.get(reason, BlackList()) for reason in facts.black}
-    black = [r for r in in_order(facts, policy) if imei in facts.black[r] and active(flags[r], now)]
+    counts = {reason for reason, flag in flags.items() if active(flag, now, grace_time)}
+    black = [r for r in in_order(facts, policy) if imei in facts.black[r] and r in counts]
     clones_only = bool(black) and all(flags[reason].binding_overrides for reason in black)
-    override = override_of(facts, imei, msisdn, now)
+    override = override_of(facts, imei, msisdn, now, grace_time)
     deadline = facts.grey.get((imei, msisdn), facts.grey.get((imei, 0)))
 
     if override and not override.allow:
@@ -193,15 +194,20 @@ def in_order(facts: Facts, policy: Policy) -> list[str]:
     return ordered + sorted(set(facts.black) - set(ordered))
 
 
-def active(black: BlackList, now: int) -> bool:
-    return black.active_from <= now and (black.active_until == 0 or now < black.active_until)
+def active(black: BlackList, now: int, grace_time: int) -> bool:
+    """What refuses begins by grace time, and ends by whichever time is the later."""
+    ended = black.active_until != 0 and max(now, grace_time) >= black.active_until
+    return black.active_from <= grace_time and not ended
 
 
-def override_of(facts: Facts, imei: int, msisdn: int, now: int) -> Override | None:
+def override_of(facts: Facts, imei: int, msisdn: int, now: int, grace_time: int) -> Override | None:
     """The pair's, else the device's, else the number's; one that has lapsed does not exist."""
     for pair in (imei, msisdn), (imei, 0), (0, msisdn):
         override = facts.overrides.get(pair)
-        if pair != (0, 0) and override and (override.until == 0 or now < override.until):
+        if pair == (0, 0) or not override:
+            continue
+        ends_by = grace_time if override.allow else max(now, grace_time)
+        if override.until == 0 or ends_by < override.until:
             return override
     return None
 
@@ -210,10 +216,10 @@ def at_home(policy: Policy, imsi: str) -> bool:
     return any(imsi.startswith(plmn) for plmn in policy.home_plmns + policy.enforced_plmns)
 
 
-def covers(hold: Hold, imei: int, msisdn: int, reason: str, now: int) -> bool:
+def covers(hold: Hold, imei: int, msisdn: int, reason: str, grace_time: int) -> bool:
     """Every criterion that the hold names must fit; one that names none covers all."""
     return (
-        now < hold.until
+        grace_time < hold.until
         and (not hold.tacs or imei // 1_000_000 in hold.tacs)
         and (not hold.reason or hold.reason == reason)
         and (not hold.prefix or (msisdn > 0 and str(msisdn).startswith(hold.prefix)))

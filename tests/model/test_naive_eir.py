@@ -75,6 +75,13 @@ CASES = [
          valid_until=NOW + 1),
     Case("a lapsed override does not exist, the next one does", 1, "override-deny",
          Facts(overrides=overridden(pair=Override(True, NOW), imei=DENY)), status=BLACKLISTED),
+    Case("an allowing override ends by grace time, not by the clock", 1, "override-allow",
+         Facts(overrides=overridden(pair=Override(True, NOW))), status=WHITELISTED,
+         valid_until=NOW, grace_time=NOW - 1),
+    Case("a denying override ends by the clock", 16, "not-registered",
+         Facts(overrides=overridden(pair=Override(False, NOW))), grace_time=NOW - 1),
+    Case("a denying override ends by grace time where the clock went back", 16, "not-registered",
+         Facts(overrides=overridden(pair=Override(False, NOW + 9))), grace_time=NOW + 9),
     Case("an override of another pair is none", 16, "not-registered",
          Facts(overrides={(IMEI, OTHER): DENY})),
     Case("allow does not clear stolen", 6, "stolen",
@@ -139,6 +146,14 @@ CASES = [
          policy=Policy(black={"lost": BlackList(legacy_overrides=True)}), status=BLACKLISTED),
     Case("a list whose time has passed", 16, "not-registered", Facts(black={"lost": HERE}),
          policy=Policy(black={"lost": BlackList(active_until=NOW)})),
+    Case("a list ends by the clock", 16, "not-registered", Facts(black={"lost": HERE}),
+         policy=Policy(black={"lost": BlackList(active_until=NOW)}), grace_time=NOW - 1),
+    Case("a list ends by grace time where the clock went back", 16, "not-registered",
+         Facts(black={"lost": HERE}),
+         policy=Policy(black={"lost": BlackList(active_until=NOW + 9)}), grace_time=NOW + 9),
+    Case("a list begins by grace time, not by the clock", 16, "not-registered",
+         Facts(black={"lost": HERE}),
+         policy=Policy(black={"lost": BlackList(active_from=NOW)}), grace_time=NOW - 1),
     Case("exempt from registration", 7, "exempt-subscriber", Facts(exempt_registration=MINE),
          status=WHITELISTED),
     Case("exempt from registration clears no black list", 6, "stolen",
@@ -245,6 +260,15 @@ def test_a_hold_spares_whom_it_covers(hold: Hold, spared: bool) -> None:
     verdict = check(replace(EXPIRED, holds=(hold,)), PLAIN, ASKED, NOW, NOW)
     assert verdict.decided == BLACKLISTED
     assert verdict.status == (GREYLISTED if spared else BLACKLISTED)
+
+
+@pytest.mark.parametrize(("grace_time", "spared"), [(NOW - 1, True), (NOW, False)])
+def test_a_hold_ends_by_grace_time(grace_time: int, spared: bool) -> None:
+    facts = Facts(bindings=BOUND_TO_OTHER, holds=(Hold(NOW),))
+    policy = Policy(status={"bound-to-other": BLACKLISTED})
+    for clock in (NOW - 99, NOW + 99):
+        verdict = check(facts, policy, ASKED, clock, grace_time)
+        assert verdict.status == (GREYLISTED if spared else BLACKLISTED)
 
 
 def test_a_hold_by_number_covers_nobody_without_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -215,7 +216,8 @@ def test_lists_are_loaded_only_when_the_feed_is_left(feed: Feed, config: Path) -
     assert "feed-followed" in ran.err
     assert run("load", manifest, "--detach-feed", "--config", config).code == 0
     assert status(config)["detached"] is True
-    assert sync(config).document["detail"] == "white grows from 1 items to 5,000"
+    held = "white grows from 1 items to 5,000; 0 of 4,999 devices and pairs newly refused"
+    assert sync(config).document["detail"] == held
     assert run("sync", "accept", "--yes", "--config", config).code == 0
     assert sync(config).document["reason"] == "new-session"
     assert status(config)["detached"] is False
@@ -239,6 +241,39 @@ def test_status_without_a_feed_says_so(tmp_path: Path) -> None:
     ran = run("sync", "status", "--config", config)
     assert ran.code == 3
     assert "feed-none" in ran.err
+
+
+def test_status_without_a_node_goes_by_the_clock(feed: Feed, config: Path) -> None:
+    ran = run("sync", "status", "--config", config)
+    assert ran.code == 2
+    assert "none yet of 0" in ran.out
+    sync(config)
+    assert status(config)["stale"] is False
+    config.write_text(config.read_text().replace("every = 1\n", "every = 1\nstale_after = 2\n"))
+    assert status(config)["stale"] is True
+    assert run("sync", "status", "--config", config).code == 2
+
+
+def test_runs_that_came_to_the_same_are_one_line(node: Node, feed: Feed, config: Path) -> None:
+    for _ in range(3):
+        assert sync(config).document["reason"] == "up-to-date"
+    told: list[dict[str, object]] = status(config)["outcomes"]  # type: ignore[assignment]
+    assert [each["reason"] for each in told] == ["first-load", "up-to-date"]
+
+
+def test_who_does_not_say_yes_accepts_nothing(
+    feed: Feed, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync(config)
+    feed.publish(9)
+    assert sync(config).document["kind"] == "held"
+    for typed in ("n\n", ""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        ran = run("sync", "accept", "--config", config)
+        assert ran.code == 1
+        assert ran.err == "error: nobody said yes: nothing has changed\n"
+        assert "white shrinks from 5,000 items to 9; 0 of 4,991 devices" in ran.out
+    assert sync(config).document["kind"] == "held"
 
 
 def test_a_feed_that_is_gone_makes_what_serves_stale(feed: Feed, config: Path) -> None:

@@ -57,8 +57,8 @@ def test_what_was_accepted_lapses_when_superseded(registry: Registry, following:
 @pytest.mark.parametrize(
     ("keys", "figures"),
     [
-        (range(1, 700), "white shrinks from 1,000 items to 699"),
-        (range(1, 2_100), "white grows from 1,000 items to 2,099"),
+        (range(1, 700), "white shrinks from 1,000 items to 699; 0 of 301"),
+        (range(1, 2_100), "white grows from 1,000 items to 2,099; 0 of 1,099"),
     ],
     ids=["shrinks", "grows"],
 )
@@ -73,7 +73,8 @@ def test_a_list_that_leaves_the_guards_bounds(
     registry.announce(snapshot=2, deltas=[])
     for _ in range(2):
         outcome = engine.sync()
-        assert (outcome.kind, outcome.detail, outcome.alarm) == ("held", figures, True)
+        assert (outcome.kind, outcome.reason, outcome.alarm) == ("held", "guard", True)
+        assert outcome.detail == f"{figures} devices and pairs newly refused"
     assert engine.holds(white(*range(1, 1_001)))
     registry.say(white(*range(1, 1_002)))
     registry.announce(snapshot=3)

@@ -68,7 +68,7 @@ def test_a_delta_signed_but_truncated_anywhere(registry: Registry, following: En
     registry.say(white(3))
     good = registry.deltas[3]
     raw = registry.files[good.name]
-    for size in (*range(1, len(raw), 7), len(raw) - 1):
+    for size in range(1, len(raw)):
         replace_delta(registry, registry.put(3, raw[:size], good.digest, "delta"))
         registry.announce(snapshot=1)
         assert following.sync().reason == "snapshot-behind", size
@@ -79,12 +79,14 @@ def test_a_delta_signed_but_truncated_anywhere(registry: Registry, following: En
     assert following.holds(white(3))
 
 
-def test_a_snapshot_signed_but_truncated_anywhere(registry: Registry, engine: Engine) -> None:
+def test_a_snapshot_signed_but_cut_anywhere_or_longer(registry: Registry, engine: Engine) -> None:
     registry.say(white(1, 2))
     good = registry.snapshots[1]
     raw = registry.files[good.name]
-    for size in (*range(1, len(raw), 13), len(raw) - 1):
-        registry.snapshots[1] = registry.put(1, raw[:size], good.digest, "snapshot")
+    for size in (*range(1, len(raw)), len(raw) + 1):
+        registry.snapshots[1] = registry.put(
+            1, raw.ljust(size, b"\0")[:size], good.digest, "snapshot"
+        )
         registry.announce()
         assert engine.sync().reason == "snapshot-failed", size
     assert engine.held is None

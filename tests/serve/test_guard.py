@@ -138,8 +138,9 @@ def change(old: int, new: int, **bounds: float) -> str:
 
 
 def test_a_list_may_neither_shrink_nor_grow_too_much() -> None:
-    assert change(10_000, 7_000) == "white shrinks from 10,000 items to 7,000"
-    assert change(1_000, 10_000) == "white grows from 1,000 items to 10,000"
+    nobody = "devices and pairs newly refused"
+    assert change(10_000, 7_000) == f"white shrinks from 10,000 items to 7,000; 0 of 3,000 {nobody}"
+    assert change(1_000, 10_000) == f"white grows from 1,000 items to 10,000; 0 of 9,000 {nobody}"
     assert not change(10_000, 9_000)
     assert not change(10, 500)
     assert "shrinks" in change(10_000, 0)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress as Bar
@@ -20,7 +20,7 @@ from eir.feed.codec import open_snapshot
 from eir.feed.envelope import PublicKey
 from eir.feed.head import KEYS_NAME, Head
 from eir.feed.keys import key_from_text, load_secret, open_keys, read_keys
-from eir.feed.publish import Habits, Published
+from eir.feed.publish import Edition, Habits, Published, Publisher
 from eir.feed.site import Site
 from eir.ops import console
 from eir.ops.cli.ask import utc
@@ -31,6 +31,9 @@ from eir.ops.desk import Desk, is_desk, read_desk, write_desk
 from eir.ops.feed_reading import FeedReader, changes_of, reading
 from eir.ops.ordering import bulk
 from eir.ops.settings.config import Config, load_config
+
+if TYPE_CHECKING:
+    from eir.store.load import LoadOutcome
 
 app = typer.Typer(
     help="""Publish lists as a signed feed; verify one, read its log.
@@ -70,6 +73,16 @@ AllowMissingOption = Annotated[
 ]
 NewSessionOption = Annotated[
     bool, typer.Option("--new-session", help="Begin anew: every node takes the snapshot.")
+]
+ManifestOption = Annotated[
+    Path | None, typer.Option("--from", help="The manifest of all lists; none: sign the head anew.")
+]
+DeltasOption = Annotated[
+    Path | None, typer.Option(help="The manifest of others' deltas, to go on by.")
+]
+RunOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SOURCE=RUN", help="The run of DIRBS-Core that is published."),
 ]
 PlaintextOption = Annotated[
     bool, typer.Option("--accept-plaintext", help="Allow http to another machine.")
@@ -148,10 +161,9 @@ def put_keys(
 @app.command("publish")
 def publish(
     desk: DeskArgument,
-    manifest: Annotated[
-        Path | None,
-        typer.Option("--from", help="The manifest of all lists; none: sign the head anew."),
-    ] = None,
+    manifest: ManifestOption = None,
+    deltas: DeltasOption = None,
+    run: RunOption = None,
     snapshot_every: SnapshotEveryOption = 100,
     allow_missing: AllowMissingOption = False,
     new_session: NewSessionOption = False,
@@ -165,27 +177,24 @@ def publish(
 
     Of an operator's feed the manifest owns the lists that it names: others stay as they are, and
     what was ordered by hand stays in all.
+
+    --deltas goes on from what is published, by the delta files of others: all fit it, or nothing
+    changes. The run that they lead to is remembered; --run says it where nothing else does.
     """
     held = read_desk(desk)
-    how = {"new_session": new_session, "allow_missing": allow_missing}
+    given = _given(manifest, deltas, run or [], allow_missing=allow_missing, anew=new_session)
+    step: _Step | None = None
     with (
         held.at_work(Habits(snapshot_every=snapshot_every)) as publisher,
         console.progress_bar("reading what is published", hidden=as_json) as (bar, task),
     ):
-        if manifest is None:
+        if given is None:
             done = publisher.re_sign([held.root], now=int(time.time()))
         else:
-            edition = publisher.look([held.root], now=int(time.time()))
-            with held.loading() as folder:
-                content = content_of_lists(manifest, folder, load_config(config), bar, task)
-                bar.update(task, description="comparing and writing", note="", total=None)
-                if content.feed == OPERATOR:
-                    content = bulk(edition.content, content, allow_missing=allow_missing)
-                    how["allow_missing"] = True
-                done = publisher.publish(content, edition, now=int(time.time()), **how)
+            done, step = _publish(held, publisher, given, load_config(config), bar, task)
         bar.update(task, description="removing what left the head long ago")
         gone = publisher.sweep(done.head, now=int(time.time()))
-    _print_published(done, gone, as_json=as_json)
+    _print_published(done, gone, step, as_json=as_json)
 
 
 @app.command("verify")
@@ -283,14 +292,12 @@ def _put_keys(site: Site, raw: bytes, root: PublicKey) -> None:
     site.swap(KEYS_NAME, raw, was=found.tag if found else None)
 
 
-def content_of_lists(
-    manifest: Path, folder: Path, settings: Config, bar: Bar, task: TaskID
-) -> Generation:
+def lists_in(manifest: Path, folder: Path, settings: Config, bar: Bar, task: TaskID) -> LoadOutcome:
     """What a manifest's lists come to, in a file in ``folder``. Raises Refused as `eir load`."""
     from eir.store.importers.scratch import Effort
     from eir.store.load import load as load_lists
 
-    outcome = load_lists(
+    return load_lists(
         manifest,
         folder / "lists",
         settings.numbering,
@@ -299,7 +306,106 @@ def content_of_lists(
         max_reject_share=settings.load.max_reject_share,
         effort=Effort(settings.load.threads, settings.load.memory_mib),
     )
-    return open_snapshot(outcome.facts.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What is to be published: full lists, or ``deltas``; ``runs``: as the person says."""
+
+    manifest: Path
+    deltas: bool
+    runs: Mapping[str, int]
+    allow_missing: bool
+    new_session: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """``runs``: of others, by source, that are published now; ``repeated``: they were before."""
+
+    runs: Mapping[str, int]
+    repeated: bool
+
+
+def _given(
+    manifest: Path | None, deltas: Path | None, runs: list[str], *, allow_missing: bool, anew: bool
+) -> _Given | None:
+    """Raises BadParameter, and Refused ``delta-run``."""
+    from eir.ops.runs import runs_said
+
+    if manifest is not None and deltas is not None:
+        raise typer.BadParameter("--from takes all lists, --deltas what changed: give one of them")
+    source = deltas or manifest
+    if source is None and runs:
+        raise typer.BadParameter("--run goes with --from or --deltas")
+    said = runs_said(runs)
+    return _Given(source, deltas is not None, said, allow_missing, anew) if source else None
+
+
+def _publish(
+    desk: Desk, publisher: Publisher, given: _Given, settings: Config, bar: Bar, task: TaskID
+) -> tuple[Published, _Step]:
+    from eir.ops.runs import remember, runs_of
+
+    edition = publisher.look([desk.root], now=int(time.time()))
+    before = edition.content.digest if edition.content else ""
+    emptied = given.allow_missing
+    with desk.loading() as folder:
+        if given.deltas:
+            known = {**runs_of(desk, before), **given.runs}
+            content, runs = _stepped(given.manifest, edition, known, folder, settings, bar, task)
+        else:
+            content, runs = _whole(given.manifest, folder, settings, bar, task)
+            if content.feed == OPERATOR:
+                content = bulk(edition.content, content, allow_missing=given.allow_missing)
+                emptied = True
+            runs = {**runs_of(desk, content.digest), **runs, **given.runs}
+        bar.update(task, description="comparing and writing", note="", total=None)
+        remember(desk, content.digest, runs, published=before)
+        done = publisher.publish(
+            content,
+            edition,
+            now=int(time.time()),
+            new_session=given.new_session,
+            allow_missing=emptied,
+        )
+    return done, _Step(runs, content is edition.content)
+
+
+def _whole(
+    manifest: Path, folder: Path, settings: Config, bar: Bar, task: TaskID
+) -> tuple[Generation, dict[str, int]]:
+    """The content that full lists make, and the runs that it holds, where their zips tell."""
+    from eir.store.importers.deltas import runs_beside
+
+    outcome = lists_in(manifest, folder, settings, bar, task)
+    return open_snapshot(outcome.facts.path), runs_beside(file.name for file in outcome.files)
+
+
+def _stepped(
+    manifest: Path,
+    edition: Edition,
+    known: Mapping[str, int],
+    folder: Path,
+    settings: Config,
+    bar: Bar,
+    task: TaskID,
+) -> tuple[Generation, dict[str, int]]:
+    """What is published with the deltas of others, and the runs that it then holds."""
+    from eir.ops.runs import with_changes
+    from eir.store.changes import reading_changes
+    from eir.store.importers.scratch import Effort
+
+    with reading_changes(
+        manifest,
+        folder,
+        settings.numbering,
+        teller(bar, task),
+        max_reject_share=settings.load.max_reject_share,
+        effort=Effort(settings.load.threads, settings.load.memory_mib),
+    ) as changes:
+        content = with_changes(edition, changes, known)
+        return content, {**known, **{name: run for name, (_, run) in changes.runs.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,10 +449,14 @@ def _read(url: str, root_key: str, access: Access, *, hidden: bool) -> Iterator[
             yield feed
 
 
-def _print_published(done: Published, gone: list[str], *, as_json: bool) -> None:
+def _print_published(
+    done: Published, gone: list[str], step: _Step | None, *, as_json: bool
+) -> None:
     head = done.head
+    runs = step.runs if step else {}
     if as_json:
         facts = {"bytes": done.size, "changes": _pairs(done.changes), "removed_files": gone}
+        facts |= {"runs": dict(runs)} if step else {}
         console.print_json({"did": done.kind, "reason": done.reason, **_head_fields(head), **facts})
         return
     if done.reason:
@@ -360,6 +470,9 @@ def _print_published(done: Published, gone: list[str], *, as_json: bool) -> None
         f"{done.kind}: serial {head.serial}, {done.size:,} bytes added, {len(gone)} files removed;"
         f" the head has {len(head.deltas)} deltas of {_weight(head):,} bytes"
     )
+    if runs:
+        said = "already published" if step and step.repeated else "published"
+        console.out.print(f"{said}: run {', '.join(f'{run} of {n}' for n, run in runs.items())}")
 
 
 def _head_fields(head: Head) -> dict[str, object]:

@@ -189,7 +189,9 @@ def load_into_depot(
 ) -> LoadOutcome:
     """Build the snapshot aside and make it the depot's newest. Raises Refused, changing nothing."""
     with _built(settings, manifest, bar, task, reports) as outcome:
-        depot_of(settings.node).adopt(outcome.facts, outcome.head)
+        bar.update(task, description="verifying", note="", total=None)
+        open_snapshot(outcome.facts.path)
+        depot_of(settings.node).adopt(outcome.facts, outcome.head, verified=True)
     return outcome
 
 

@@ -208,6 +208,8 @@ def main() -> None:
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
         _fail(what, console.EXIT_ERROR)
+    except typer.Abort:
+        _fail("nobody said yes: nothing has changed", console.EXIT_ERROR)
     except KeyboardInterrupt:
         sys.exit(_EXIT_INTERRUPTED)
 

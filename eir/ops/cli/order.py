@@ -194,7 +194,7 @@ def add_hold(
     row = Hold(
         until=typed.moment(until, settings.node.timezone, now=now),
         tacs=tuple(sorted(set(tacs))),
-        reason=reason,
+        reason=typed.held_reason(reason),
         msisdn_prefix=typed.prefix(msisdn_prefix, settings.numbering) if msisdn_prefix else "",
         who=ordering.who(),
         at=now,

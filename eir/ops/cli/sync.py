@@ -28,6 +28,7 @@ from eir.ops.settings.follow import Follow
 from eir.ops.weighing import beside_in, judge_by
 from eir.store.depot import Depot
 from eir.sync.outcome import SyncOutcome
+from eir.sync.pace import is_stale
 
 app = typer.Typer(
     help="""Follow a feed: ask now, see how it goes, accept what was held.
@@ -114,12 +115,12 @@ def status(
 ) -> None:
     """Show what is reached, how old it is, and the last runs.
 
-    Reads the depot: it tells also while no node runs. Exit code 2 if a change waits or the data are
-    stale.
+    Reads the depot: it tells also while no node runs. Of runs in a row that came to the same, the
+    latest is shown. Exit code 2 if nothing came yet, a change waits, or the data are stale.
     """
     settings, follow = _followed(config, operator)
     keeping = FeedKeeping(depot_of(settings.node), follow.feed, follow.keep)
-    told = _status_of(keeping)
+    told = _status_of(keeping, follow)
     if as_json:
         console.print_json(told)
     else:
@@ -292,20 +293,21 @@ def _document(outcome: SyncOutcome) -> dict[str, object]:
     }
 
 
-def _status_of(keeping: FeedKeeping) -> dict[str, Any]:
+def _status_of(keeping: FeedKeeping, follow: Follow) -> dict[str, Any]:
     memory, reached = keeping.memory(), keeping.reached()
     raw = keeping.depot.note(keeping.feed, STATUS)
     running: dict[str, Any] = (
-        json.loads(raw) if raw else {"stale": False, "outcomes": [], "next": 0}
+        json.loads(raw) if raw else {"stale": False, "outcomes": [], "next": 0, "made_at": 0}
     )
     highest, reload = memory.highest, reload_guard.waiting(keeping.depot)
+    made_at = highest.made_at if highest else 0
     figures = [memory.figures, reload[1] if reload else ""]
     return {
         "session": reached[0] if reached else "",
         "serial": reached[1] if reached else 0,
         "head_serial": highest.serial if highest else 0,
-        "head_made_at": highest.made_at if highest else 0,
-        "stale": running["stale"],
+        "head_made_at": made_at,
+        "stale": _stale(follow, running, made_at),
         "pinned": keeping.pinned() or 0,
         "detached": keeping.detached(),
         "waiting": "; ".join(filter(None, figures)),
@@ -315,13 +317,23 @@ def _status_of(keeping: FeedKeeping) -> dict[str, Any]:
     }
 
 
+def _stale(follow: Follow, running: dict[str, Any], made_at: int) -> bool:
+    """What the node said last, unless a later head came without it; and, since it may have ended
+    long ago, what the clock says. The depot's own feed is signed by the node alone.
+    """
+    said = bool(running["stale"]) and running["made_at"] >= made_at
+    silent = is_stale(follow.pace, time.time() - made_at)
+    return said or (silent and follow.desk is None)
+
+
 def _print_status(told: dict[str, Any]) -> None:
     made_at = told["head_made_at"]
     rows = console.table("", "")
-    rows.add_row("serial", f"{told['serial']} of {told['head_serial']}, session {told['session']}")
+    reached = f"{told['serial']} of {told['head_serial']}, session {told['session']}"
+    rows.add_row("serial", reached if told["serial"] else f"none yet of {told['head_serial']}")
     if made_at:
         rows.add_row("head", f"{utc(made_at)}, {int(time.time()) - made_at} s old")
-    if told["stale"]:
+    if told["stale"] and made_at:
         rows.add_row("stale", "no good head for too long")
     if told["pinned"]:
         rows.add_row("pinned", f"to serial {told['pinned']}, until `eir rollback 0`")

@@ -23,11 +23,12 @@ from eir.core.delta import Change, Delta, Items, apply
 from eir.core.generation import WELL_KNOWN_REASONS
 from eir.core.imei import ImeiKey, digits15
 from eir.errors import Conflict, EirError, Refused
+from eir.feed.codec import open_snapshot
 from eir.feed.digest import Digest, of_delta
 from eir.feed.head import HEAD_NAME, KEYS_NAME
 from eir.feed.keys import Keys, key_text, load_secret, new_secret, seal_keys
 from eir.feed.publish import Habits, Published
-from eir.ops.cli.feed import content_of_lists
+from eir.ops.cli.feed import lists_in
 from eir.ops.demo import cast
 from eir.ops.desk import Desk, is_desk, read_desk, write_desk
 from eir.ops.settings.config import Config
@@ -96,7 +97,7 @@ class DemoRegistry:
         now = int(time.time())
         with self.desk.at_work(Habits()) as publisher, self.desk.loading() as folder:
             edition = publisher.look([self.desk.root], now=now)
-            content = content_of_lists(manifest, folder, settings, bar, task)
+            content = open_snapshot(lists_in(manifest, folder, settings, bar, task).facts.path)
             return publisher.publish(content, edition, now=now)
 
     def tell(self, event: Event) -> Published:

@@ -56,8 +56,9 @@ def field_of(kind: str, *, typed: bool, reasons: Mapping[str, int] | None = None
 
     Kinds: imei, tac, msisdn, imsi; each also with ``?`` behind it, where empty is allowed and 0;
     deadline and until (end of a day; the latter may be empty), block-date (its beginning); action,
-    forced; whole (a number, empty is 0); text, hold-reason, prefix (which stay texts); reasons (a
-    mask by ``reasons``, DIRBS text → bit); any (not looked at).
+    operation (of another CEIR: 1 add, 2 delete, 4 update), forced; whole (a number, empty is 0);
+    text, hold-reason, prefix (which stay texts); reasons (a mask by ``reasons``, DIRBS text → bit);
+    any (not looked at).
     """
     if kind.endswith("?"):
         field = field_of(kind[:-1], typed=typed)
@@ -172,6 +173,11 @@ _FIELDS: Final[dict[str, Field]] = {
     "action": Field(
         "lower({t})",
         "CASE {d} WHEN 'allow' THEN 1 WHEN 'deny' THEN 0 END",
+        "'action-unknown'",
+    ),
+    "operation": Field(
+        "lower({t})",
+        "CASE {d} WHEN 'add' THEN 1 WHEN 'delete' THEN 2 WHEN 'update' THEN 4 END",
         "'action-unknown'",
     ),
     "forced": Field(

@@ -29,6 +29,9 @@ _SPOILED: Final = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, N
 Advance = Callable[[int], None]
 """Told of bytes that were looked at."""
 
+Wanted = Callable[[str], bool]
+"""Whether the file or member of this name is to be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -48,12 +51,12 @@ class Piece:
 
 
 def pieces_of(
-    path: Path, name: str, scratch: Path, *, skip_deltas: bool, advance: Advance
+    path: Path, name: str, scratch: Path, *, wanted: Wanted, advance: Advance
 ) -> tuple[list[Piece], list[str]]:
-    """The CSVs in the file (several in a zip), and the names of members passed over.
+    """The CSVs in the file (several in a zip), and the names of those passed over.
 
-    ``skip_deltas``: members named ``*_delta_*`` are passed over: DIRBS-Core puts them beside the
-    full list. Raises Refused ``file-…``, ``zip-…`` or ``scratch-full``, naming file and line.
+    ``wanted``: told the name of each: DIRBS-Core puts full lists and deltas side by side. Raises
+    Refused ``file-…``, ``zip-…`` or ``scratch-full``, naming file and line.
     """
     if not path.exists():
         raise Refused("file-missing", f"there is no such file as {path}", where=name)
@@ -62,10 +65,12 @@ def pieces_of(
     try:
         with path.open("rb") as stream:
             magic = stream.read(4)
+        if magic == b"PK\x03\x04" or magic == b"PK\x05\x06":
+            return _unpacked_zip(path, name, scratch, wanted, advance)
+        if not wanted(path.name):
+            return [], [name]
         if magic[:2] == b"\x1f\x8b":
             return [_unpacked_gzip(path, name, scratch, advance)], []
-        if magic == b"PK\x03\x04" or magic == b"PK\x05\x06":
-            return _unpacked_zip(path, name, scratch, skip_deltas, advance)
         link = _fresh(scratch)
         link.symlink_to(path.resolve())
         return [_surveyed(link, name, advance)], []
@@ -84,14 +89,14 @@ def _unpacked_gzip(path: Path, name: str, scratch: Path, advance: Advance) -> Pi
 
 
 def _unpacked_zip(
-    path: Path, name: str, scratch: Path, skip_deltas: bool, advance: Advance
+    path: Path, name: str, scratch: Path, wanted: Wanted, advance: Advance
 ) -> tuple[list[Piece], list[str]]:
     pieces, passed = [], []
     with _damage_named(name), zipfile.ZipFile(path) as archive:
         members = _csv_members(archive, name)
         for member in members:
             shown = f"{name}!{_shown(member.filename)}"
-            if skip_deltas and "_delta_" in member.filename:
+            if not wanted(member.filename):
                 passed.append(shown)
                 continue
             if member.flag_bits & 1:
@@ -100,9 +105,6 @@ def _unpacked_zip(
             with archive.open(member) as packed:
                 _unpack(packed, target, packed_bytes=member.compress_size, name=shown)
             pieces.append(_surveyed(target, shown, advance))
-    if not pieces:
-        detail = "no full list in it, only deltas: a bulk load takes full lists"
-        raise Refused("zip-only-deltas", detail, where=name)
     return pieces, passed
 
 

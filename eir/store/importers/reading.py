@@ -7,7 +7,7 @@ lines in parallel keeps what is good; only where something is bad, a second numb
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,6 +87,23 @@ def read_piece(
     return Count(rows, bad + unread, seen - rows - bad, wrong)
 
 
+def line_of(
+    scratch: Scratch,
+    piece: Piece,
+    layout: Layout,
+    *,
+    number: int,
+    typed: bool,
+    identity: Sequence[int],
+) -> int:
+    """The first line of a piece that was read whose row begins with ``identity``."""
+    sql = _RowSql(piece, layout, typed).first_line(number, identity)
+    scratch.run("SET preserve_insertion_order = true")
+    ((line,),) = scratch.rows(sql)
+    scratch.run("SET preserve_insertion_order = false")
+    return int(str(line))
+
+
 class _RowSql:
     """The SELECTs over one piece: lines → fields → digits → values → rows."""
 
@@ -110,11 +127,7 @@ class _RowSql:
         )
 
     def bad_rows(self, number: int) -> str:
-        """(piece, line, column, value, reason) of each bad line, numbered as in the file.
-
-        The reader's own rejects are missing among the numbered rows, so each counts one up for all
-        lines behind it.
-        """
+        """(piece, line, column, value, reason) of each bad line, numbered as in the file."""
         arms = [("f IS NULL", "''", "line", "'quotes'"), ("NOT shaped", "''", "line", "'columns'")]
         problems = self._each(lambda field: field.problem)
         for place, (name, problem) in enumerate(zip(self._fields, problems, strict=True)):
@@ -129,11 +142,30 @@ class _RowSql:
         )
         return (
             f"SELECT {number}, n + 1 + coalesce(lost, 0), {column}, {_printable(value)}, {reason}"
-            f" FROM ({self._valued(number, numbered=True)}) numbered"
+            f" FROM {self._numbered(number)} WHERE NOT {self._ok()}"
+        )
+
+    def first_line(self, number: int, identity: Sequence[int]) -> str:
+        """The first good line whose row begins with ``identity``, numbered as in the file."""
+        columns = [sql.format(**self._values) for sql in self._layout.row.values()]
+        same = [f"({sql}) = {value}" for sql, value in zip(columns, identity, strict=False)]
+        return (
+            f"SELECT min(n + 1 + coalesce(lost, 0)) FROM {self._numbered(number)}"
+            f" WHERE {self._ok()} AND {' AND '.join(same)}"
+        )
+
+    def _numbered(self, number: int) -> str:
+        """The rows with ``n``, their place among those that were read, and ``lost``.
+
+        The reader's own rejects are missing among the numbered rows, so each counts one up for all
+        lines behind it.
+        """
+        return (
+            f"({self._valued(number, numbered=True)}) numbered"
             " ASOF LEFT JOIN (SELECT line - place AS since, max(place) + 1 AS lost FROM"
             " (SELECT line, row_number() OVER (ORDER BY line) - 1 AS place"
             f" FROM (SELECT DISTINCT line FROM unread{number})) GROUP BY since) shifts"
-            f" ON n + 1 >= shifts.since WHERE NOT {self._ok()}"
+            " ON n + 1 >= shifts.since"
         )
 
     def _valued(self, number: int, *, numbered: bool) -> str:

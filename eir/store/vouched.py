@@ -1,0 +1,130 @@
+"""Opening a kept snapshot: by its hash alone, where these very bytes were verified before.
+
+To verify a nation's file is to read every item of it, several times the work of hashing it. So
+the manifest says of a file that it was verified whole (``Kept.verified``): by which code, and which
+file of this disk it was. While both are the same, its SHA-256 proves the rest. Where it says
+nothing, or names other code or another file, as of a depot that was copied or restored, or the hash
+is another, the file is verified whole again, and whatever is wrong with it is found and named.
+
+Promises that what it returns was verified whole by this code, here or before. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import mmap
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgpack
+import numpy as np
+import pyroaring
+
+import eir.feed
+from eir import limits
+from eir.core.generation import Generation
+from eir.core.jit import STAMP
+from eir.core.sieving import with_built_sieve, with_sieve
+from eir.feed.codec import open_file
+from eir.store.kept import Kept
+
+_MADV_POPULATE_READ: Final = 22
+"""As in Linux's asm-generic/mman-common.h; Python has no name for it."""
+
+
+def _stamp() -> str:
+    """A hash of all that verifies: core, feed, and the libraries that both stand on."""
+    seen = hashlib.sha256(STAMP.encode())
+    for source in sorted(Path(eir.feed.__file__).parent.glob("*.py")):
+        seen.update(source.read_bytes())
+    seen.update(repr((msgpack.version, pyroaring.__version__)).encode())
+    return seen.hexdigest()[:16]
+
+
+VERIFIED_BY: Final = _stamp()
+"""Names the code that verifies here; another version of it verifies anew."""
+
+
+def mark_of(file: int | Path) -> str:
+    """What is noted of a file that was verified whole: by what code, and which file it is. Nobody
+    can give a file a moment of change that he chose, so a mark that came with a copy is void.
+    """
+    found = os.stat(file)
+    return f"{VERIFIED_BY}-{found.st_ino}-{found.st_ctime_ns}"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedBase:
+    """A snapshot's generation, with a sieve where ``sieve`` is a file in memory with its bytes.
+
+    ``mark``: what the manifest may say of the file; "" where its bytes are not those of the hash
+    that stands there.
+    """
+
+    generation: Generation
+    sieve: BinaryIO | None
+    mark: str
+
+
+def open_base(file: BufferedReader, row: Kept) -> OpenedBase:
+    """What a kept file, open at its beginning, holds. Raises Corrupt, naming the section, and
+    OSError where the disk does not give it.
+    """
+    mark = mark_of(file.fileno())
+    if sha256_of(file.fileno()) != row.sha256:
+        mark = ""
+    known = mark != "" and row.verified == mark
+    return OpenedBase(*_sieved(open_file(file, trusted=known)), mark)
+
+
+def sha256_of(file: int) -> str:
+    """Of all bytes of a file that is open. Raises OSError where the disk does not give them.
+
+    Who reads it first settles in what pages the system keeps it: it is asked for huge ones, which
+    save a probe most of its misses of the TLB. What is kept already stays as it is.
+    """
+    seen, size = hashlib.sha256(), os.fstat(file).st_size
+    if size == 0:
+        return seen.hexdigest()
+    places = range(0, size, limits.PREFAULT_PIECE_BYTES)
+    with (
+        mmap.mmap(file, 0, prot=mmap.PROT_READ) as mapped,
+        ThreadPoolExecutor(1, "read") as ahead,
+        memoryview(mapped) as view,
+    ):
+        with contextlib.suppress(OSError):
+            mapped.madvise(mmap.MADV_HUGEPAGE)
+        for at, _ in zip(places, ahead.map(partial(_bring_in, mapped), places), strict=True):
+            seen.update(view[at : at + limits.PREFAULT_PIECE_BYTES])
+    return seen.hexdigest()
+
+
+def _bring_in(mapped: mmap.mmap, at: int) -> None:
+    """Read a piece from the disk, where this system can be asked to (from Linux 5.14 on). Raises
+    OSError where the disk does not give it; whoever touched it would be ended by SIGBUS.
+    """
+    length = min(limits.PREFAULT_PIECE_BYTES, len(mapped) - at)
+    try:
+        mapped.madvise(_MADV_POPULATE_READ, at, length)
+    except OSError as fault:
+        if fault.errno == errno.EFAULT:
+            raise OSError(errno.EIO, os.strerror(errno.EIO)) from fault
+
+
+def _sieved(generation: Generation) -> tuple[Generation, BinaryIO | None]:
+    """The generation with a sieve, and the file in memory that the sieve lies in."""
+    made = with_sieve(generation)
+    if made.sieve is None or len(made.sieve.lines) == 0:
+        return generation, None
+    file = os.fdopen(os.memfd_create("sieve"), "r+b")
+    file.write(made.sieve.lines.data)
+    file.flush()
+    mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint8)
+    return with_built_sieve(generation, mapped), file
