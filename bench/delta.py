@@ -35,6 +35,7 @@ T = TypeVar("T")
 FIRST_TAC, TACS, SERIALS = 35_000_000, 40_000, 1_000_000
 FIRST_NUMBER, NUMBERS = 989_100_000_000, 400_000_000
 DEADLINE = 1_800_000_000
+MOST_PAIRS = 4_000_000
 
 
 def base_generation(path: Path, devices: int, rng: np.random.Generator) -> Generation:
@@ -70,8 +71,19 @@ def batches(column: U64) -> Iterator[U64]:
         yield column[at : at + (1 << 20)]
 
 
-def changes(base: Generation, count: int, rng: np.random.Generator) -> Delta:
-    pairs = np.concatenate(list(base.sections["bindings"].rows()))
+def some_pairs(base: Generation) -> U64:
+    """Bindings to be changed, uint64[n, 2], ascending: all of a small base, some of a large one."""
+    bindings = base.sections["bindings"]
+    share = min(1.0, MOST_PAIRS / max(bindings.items, 1))
+    rng = np.random.default_rng(2)
+    return np.concatenate([rows[rng.random(len(rows)) < share] for rows in bindings.rows()])
+
+
+def changes(
+    base: Generation, count: int, rng: np.random.Generator, pairs: U64 | None = None
+) -> Delta:
+    """``pairs``: as ``some_pairs`` has them, found once for many deltas."""
+    pairs = some_pairs(base) if pairs is None else pairs
     picked = rng.permutation(len(pairs))[: max(count, 10)]
     gone = ascending(pairs[picked[: count // 5]])
     bound = pairs[rng.permutation(len(pairs))[: count * 2 // 5]][:, 0]

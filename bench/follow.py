@@ -29,13 +29,14 @@ from typing import Final
 
 import numpy as np
 
-from bench.delta import base_generation, changes
+from bench.delta import base_generation, changes, some_pairs
 from bench.subjects import EIR, free_port, start, stop
 from eir.client.node import NodeClient
 from eir.core.delta import Change, Delta
 from eir.core.generation import REGISTRY, Generation
 from eir.errors import Unavailable
 from eir.feed.address import Address
+from eir.feed.codec import open_snapshot
 from eir.feed.delta_file import DeltaHead, FileFacts, advance, write_delta
 from eir.feed.digest import Digest, of_delta
 from eir.feed.envelope import SecretKey
@@ -57,48 +58,84 @@ KEY: Final = SecretKey(bytes(range(32)))
 """Root and feed key at once: what is measured here is not secret."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A delta that stands in the feed, and the head that will name it."""
+
+    serial: int
+    facts: FileFacts
+    content: Generation
+    head: Head
+    sealed: bytes
+
+
 class Feed:
     """A feed in a folder, written delta by delta: a publisher without its comparing."""
 
-    def __init__(self, folder: Path, devices: int) -> None:
+    def __init__(self, folder: Path, snapshot: Path, devices: int) -> None:
+        """It begins at a snapshot file, which it links. ``devices``: how large that is called."""
         self.folder = folder / "feed"
+        self.devices = devices
         self._aside = folder
         self._site = FolderSite(self.folder)
         now = int(time.time())
         keys = Keys(1, (KEY.public,), now - 3_600, now + 10**8)
         self._site.swap(KEYS_NAME, seal_keys(keys, KEY), was=None)
-        path = folder / file_name("snapshot", Serial(1))
-        self.content = base_generation(path, devices, np.random.default_rng(devices))
-        self.devices = self.content.sections["white"].items
-        with path.open("rb") as file:
+        self.content = open_snapshot(snapshot, trusted=True)
+        with snapshot.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        facts = FileFacts(path, path.stat().st_size, sha256)
-        snapshot = self._added(facts, 1, self.content.digest)
-        path.unlink()
+        name = file_name("snapshot", Serial(self.content.serial))
+        os.link(snapshot, self.folder / name)
         self.head = Head(
-            "bench", 1, self.content.session, Serial(1), now - 60, snapshot, (), ()
-        )  # fmt: skip
+            registry_id=self.content.registry_id,
+            epoch=1,
+            session=self.content.session,
+            serial=Serial(self.content.serial),
+            made_at=now - 60,
+            snapshot=FeedFile(
+                Serial(self.content.serial),
+                name,
+                snapshot.stat().st_size,
+                sha256,
+                self.content.digest,
+            ),
+            counts=(),
+            deltas=(),
+        )
         self._tag = self._site.swap(HEAD_NAME, seal_head(self.head, KEY), was=None)
 
-    def step(self, delta: Delta) -> FileFacts:
-        """Publish one delta; ``content`` goes on with it."""
+    def prepared(self, delta: Delta) -> Prepared:
+        """All of publishing but the head."""
         old, now = self.content, int(time.time())
         after = str(Digest.parse(old.digest) + of_delta(delta))
         serial = Serial(old.serial + 1)
         said = DeltaHead(
-            REGISTRY, "bench", old.session, old.serial, serial, now, old.digest, after
-        )  # fmt: skip
+            REGISTRY, old.registry_id, old.session, old.serial, serial, now, old.digest, after
+        )
         facts = write_delta(self._aside / file_name("delta", serial), said, delta)
-        self.content = advance(old, said, delta)
-        file = self._added(facts, serial, after)
-        facts.path.unlink()
-        self.head = replace(self.head, serial=serial, made_at=now, deltas=(*self.head.deltas, file))
-        self._tag = self._site.swap(HEAD_NAME, seal_head(self.head, KEY), was=self._tag)
-        return facts
-
-    def _added(self, facts: FileFacts, serial: int, digest: str) -> FeedFile:
         self._site.add(facts.path.name, facts.path)
-        return FeedFile(Serial(serial), facts.path.name, facts.size, facts.sha256, digest)
+        facts.path.unlink()
+        file = FeedFile(serial, facts.path.name, facts.size, facts.sha256, after)
+        head = replace(self.head, serial=serial, made_at=now, deltas=(*self.head.deltas, file))
+        return Prepared(serial, facts, advance(old, said, delta), head, seal_head(head, KEY))
+
+    def publish(self, ready: Prepared) -> None:
+        """Have the head name it; ``content`` goes on with it."""
+        self.content, self.head = ready.content, ready.head
+        self._tag = self._site.swap(HEAD_NAME, ready.sealed, was=self._tag)
+
+    def step(self, delta: Delta) -> FileFacts:
+        """Publish one delta."""
+        ready = self.prepared(delta)
+        self.publish(ready)
+        return ready.facts
+
+
+def made_feed(folder: Path, devices: int) -> Feed:
+    """A feed whose snapshot is made here."""
+    path = folder / "base"
+    base_generation(path, devices, np.random.default_rng(devices))
+    return Feed(folder, path, devices)
 
 
 def back(delta: Delta) -> Delta:
@@ -107,12 +144,12 @@ def back(delta: Delta) -> Delta:
     return Delta(swapped, delta.reason_ids)
 
 
-def node_config(folder: Path, port: int, feed: Path) -> Path:
+def node_config(folder: Path, port: int, feed: Feed) -> Path:
     """A node with one worker that follows the feed, and a guard that lets all of it pass."""
     path = folder / "eir.toml"
     path.write_text(
         f'[node]\ndepot = "depot"\n[workers]\ncount = 1\n[grpc]\nlisten = ["127.0.0.1:{port}"]\n'
-        f'[feed]\nurl = "{feed}"\nregistry = "bench"\nevery = {POLL_S}\n'
+        f'[feed]\nurl = "{feed.folder}"\nregistry = "{feed.head.registry_id}"\nevery = {POLL_S}\n'
         f'root_key = "{key_text(KEY.public, "root")}"\n'
         "[guard]\nmax_newly_refused = 1000000000\nmax_shrink = 1.0\nmax_growth_percent = 1000000\n"
     )
@@ -154,7 +191,7 @@ class Following:
 
 
 @contextmanager
-def following(folder: Path, feed: Path) -> Iterator[Following]:
+def following(folder: Path, feed: Feed) -> Iterator[Following]:
     """A node on this feed, from when it serves."""
     port = free_port()
     config = node_config(folder, port, feed)
@@ -170,14 +207,15 @@ def following(folder: Path, feed: Path) -> Iterator[Following]:
 
 def measure_steps(feed: Feed, folder: Path, counts: list[int], rounds: int) -> Iterator[object]:
     """One line for the first load, and one for each size of a delta."""
-    with following(folder, feed.folder) as node:
+    with following(folder, feed) as node:
         first = node.outcome_of(1)
         yield {
             "bench": "first load", "base_devices": feed.devices, "seconds": first.seconds,
             "bytes_a_device": first.fetched_bytes / feed.devices,
         }  # fmt: skip
+        pairs = some_pairs(feed.content)
         for count in counts:
-            forth = changes(feed.content, count, np.random.default_rng(count))
+            forth = changes(feed.content, count, np.random.default_rng(count), pairs)
             runs, answered, size = [], [], 0
             for turn in range(2 * rounds):
                 facts = feed.step(back(forth) if turn % 2 else forth)
@@ -202,7 +240,13 @@ class Crowd:
 
     def __init__(self, folder: Path, feed: Feed, nodes: int) -> None:
         follow = Follow(
-            REGISTRY, Address(str(feed.folder)), (KEY.public,), "bench", Pace(), PlanLimits(), 1
+            REGISTRY,
+            Address(str(feed.folder)),
+            (KEY.public,),
+            feed.head.registry_id,
+            Pace(),
+            PlanLimits(),
+            1,
         )
         self._held: list[Generation | None] = [None] * nodes
         self._gates = [
@@ -246,7 +290,10 @@ def measure_crowd(feed: Feed, folder: Path, nodes: int) -> Iterator[object]:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("--base", type=int, nargs="+", default=[1_000_000])
+    options.add_argument("--base", type=int, nargs="*", default=[1_000_000])
+    options.add_argument("--snapshot", type=Path, help="go on from this one besides, by a link")
+    options.add_argument("--devices", type=int, default=0, help="how large that one is")
+    options.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
     options.add_argument(
         "--changes", type=int, nargs="+", default=[100, 1_000, 10_000, 100_000, 1_000_000]
     )
@@ -254,15 +301,17 @@ def main() -> None:
     options.add_argument("--nodes", type=int, default=100)
     options.add_argument("--crowd-base", type=int, default=100_000)
     given = options.parse_args()
-    for devices in given.base:
-        with tempfile.TemporaryDirectory(prefix="eir-bench-") as name:
+    for devices in (*given.base, *([given.devices] if given.snapshot else ())):
+        with tempfile.TemporaryDirectory(prefix="follow-", dir=given.folder) as name:
             folder = Path(name)
+            linked = given.snapshot and devices == given.devices
+            feed = Feed(folder, given.snapshot, devices) if linked else made_feed(folder, devices)
             counts = [count for count in given.changes if count <= devices // 4]
-            for line in measure_steps(Feed(folder, devices), folder, counts, given.rounds):
+            for line in measure_steps(feed, folder, counts, given.rounds):
                 print(json.dumps(line), flush=True)
     if given.nodes:
-        with tempfile.TemporaryDirectory(prefix="eir-bench-") as name:
-            feed = Feed(Path(name), given.crowd_base)
+        with tempfile.TemporaryDirectory(prefix="follow-", dir=given.folder) as name:
+            feed = made_feed(Path(name), given.crowd_base)
             for line in measure_crowd(feed, Path(name), given.nodes):
                 print(json.dumps(line), flush=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import sqlite3
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from bench.lines import Lines, Sample, interleaved
 from bench.machine import cpu_seconds
+from bench.processes import held_to
 from bench.subjects import PGBENCH_SCRIPT
 from bench.toolchain import command
 
@@ -37,12 +37,9 @@ def _pgbench(
     words = [command("pgbench"), "-n", "-M", "prepared", "-f", PGBENCH_SCRIPT, "-D", f"rows={rows}"]
     words += ["-c", clients, "-j", 1, "-T", max(1, round(seconds)), "-h", folder, "-U", "eir"]
     before = cpu_seconds(pid)
-    done = subprocess.run(
-        [str(word) for word in [*words, "postgres"]],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cpus),
-    )
+    words = [*words, "postgres"]
+    with held_to(cpus):
+        done = subprocess.run([str(word) for word in words], capture_output=True, text=True)
     rate = re.search(r"tps = ([\d.]+)", done.stdout)
     asked = re.search(r"actually processed: (\d+)", done.stdout)
     if not rate or not asked:

@@ -4,7 +4,8 @@ Prints one JSON line: requests a second of each, server CPU microseconds a reque
 of the per-round ratios; ``cpu_ratio`` is the steadier one where others share the cores. The door
 decides in full on ``--devices`` (half of them bound, one in a hundred black); 0 gives it a checker
 that says WHITELISTED to all. Both get the same mix of bound, white, black and unknown devices, with
-the subscriber's number. Loopback only.
+the subscriber's number. Every body is compared once before and once after the load; under it, all
+of them by their octets, which is what h2load tells. A wrong one is exit code 1. Loopback only.
 
     python bench/n5g_load.py [--rounds 7] [--requests 40000] [--devices 1000000]
 """
@@ -26,11 +27,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.nation import FIRST_NUMBER, questions, real_checker
+from bench.nation import EXPECTED, FIRST_NUMBER, questions, real_checker
 
 PATH = "/n5g-eir-eic/v1/equipment-status"
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -60,8 +62,9 @@ def main() -> int:
     if shutil.which("h2load") is None:
         print("n5g_load: h2load is not installed (tests/peers/install.sh)", file=sys.stderr)
         return 2
-    print(json.dumps(measure(options)))
-    return 0
+    line = measure(options)
+    print(json.dumps(line))
+    return 1 if line["wrong"] else 0
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
@@ -74,13 +77,17 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 def measured(options: argparse.Namespace, uris: Path) -> dict[str, object]:
     servers = {name: start(name, options.devices) for name in NAMES}
     shots: dict[str, list[Shot]] = {name: [] for name in NAMES}
+    wrong = 0
     try:
         for name in NAMES:
-            shoot(*servers[name], options, uris, requests=2_000)
+            shoot(*servers[name], options, uris, requests=2_000, name=name)
+            wrong += wrong_bodies(servers[name][1], uris, statuses(name, options.devices))
         for turn in range(options.rounds):
             for name in NAMES if turn % 2 == 0 else reversed(NAMES):
-                shot = shoot(*servers[name], options, uris, requests=options.requests)
+                shot = shoot(*servers[name], options, uris, requests=options.requests, name=name)
                 shots[name].append(shot)
+        for name in NAMES:
+            wrong += wrong_bodies(servers[name][1], uris, statuses(name, options.devices))
     finally:
         for server, _ in servers.values():
             server.terminate()
@@ -96,6 +103,7 @@ def measured(options: argparse.Namespace, uris: Path) -> dict[str, object]:
     for name in NAMES:
         line[f"{name}_per_s"] = round(statistics.median(s.per_second for s in shots[name]))
         line[f"{name}_cpu_us"] = round(statistics.median(s.cpu_us for s in shots[name]), 1)
+    line["wrong"] = wrong
     line["cpu_ratio"] = round(float(line["constant_cpu_us"]) / float(line["door_cpu_us"]), 3)
     settings = ("devices", "connections", "streams", "rounds", "requests")
     return line | {key: getattr(options, key) for key in settings}
@@ -115,7 +123,9 @@ def shoot(
     uris: Path,
     *,
     requests: int,
+    name: str,
 ) -> Shot:
+    """The tool compares no bodies: all of them have to have the octets of the right ones."""
     before = cpu_seconds(server.pid)
     load = ["-n", str(requests), "-c", str(options.connections), "-m", str(options.streams)]
     done = subprocess.run(
@@ -128,7 +138,31 @@ def shoot(
     good = re.search(r"status codes: (\d+) 2xx", done)
     if rate is None or good is None or int(good[1]) != requests:
         raise SystemExit(f"n5g_load: not every request was answered 200:\n{done}")
+    octets, told = re.search(r"\((\d+)\) data", done), statuses(name, options.devices)
+    expected = sum(len(body_of(told[at % len(told)])) for at in range(requests))
+    if octets is None or int(octets[1]) != expected:
+        raise SystemExit(f"n5g_load: {expected} octets of bodies were expected:\n{done}")
     return Shot(float(rate[1]), (cpu_seconds(server.pid) - before) / requests * 1e6)
+
+
+def statuses(name: str, devices: int) -> tuple[str, ...]:
+    """The right answers to the questions, which come round."""
+    return EXPECTED if name == "door" and devices else ("WHITELISTED",)
+
+
+def body_of(status: str) -> bytes:
+    return json.dumps({"status": status}, separators=(",", ":")).encode()
+
+
+def wrong_bodies(port: int, uris: Path, told: tuple[str, ...]) -> int:
+    """Every question once, by another client; how many bodies are not the right ones."""
+    wrong = 0
+    with httpx.Client(http1=False, http2=True, base_url=f"http://127.0.0.1:{port}") as client:
+        for at, path in enumerate(uris.read_text().splitlines()):
+            answer = client.get(path)
+            right = body_of(told[at % len(told)])
+            wrong += answer.status_code != 200 or answer.content != right
+    return wrong
 
 
 def cpu_seconds(pid: int) -> float:

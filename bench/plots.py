@@ -13,7 +13,8 @@ from matplotlib.ticker import NullFormatter
 
 Line = Mapping[str, Any]
 _QUANTILES: Final = (("p50_us", "p50"), ("p90_us", "p90"), ("p99_us", "p99"), ("p999_us", "p99.9"))
-_OURS, _THEIRS = "#1f6f5c", "#9aa5b1"
+_OURS, _THEIRS, _MISSED = "#1f6f5c", "#9aa5b1", "#b3541e"
+_MOST_DURING: Final = 2.0
 
 mpl.rcParams.update({"svg.hashsalt": "eir", "svg.fonttype": "none", "font.size": 9})
 
@@ -24,6 +25,7 @@ def draw(lines: Sequence[Line], folder: Path) -> tuple[str, ...]:
     for name, make in (
         ("benchmarks-throughput.svg", _throughput),
         ("benchmarks-latency.svg", _latency),
+        ("benchmarks-during.svg", _during),
         ("benchmarks-growth.svg", _growth),
     ):
         figure = make(lines)
@@ -97,35 +99,79 @@ def _quantile_line(axes: Axes, line: Line) -> None:
     axes.set_xticks(list(places), [shown for _, shown in _QUANTILES])
 
 
-def _growth(lines: Sequence[Line]) -> Figure | None:
-    panels = (
-        ("size", "bytes_per_item", "bytes an item", ("white", "bindings")),
-        ("load", "seconds", "bulk load, s", ("eir load, registry data",)),
-        ("start", "seconds", "start to first verdict, s", ()),
-        ("kernel", "ns_at_512", "ns a check, batch 512", ()),
-    )
-    kept = []
-    for measure, value, label, only in panels:
-        found = [line for line in _of(lines, measure) if not only or line["subject"] in only]
-        if len({line["devices"] for line in found}) > 1:
-            kept.append((found, value, label))
-    if not kept:
+def _during(lines: Sequence[Line]) -> Figure | None:
+    """p99 of each event over the quiet one beside it."""
+    found = _of(lines, "during")
+    quiet = {(x["subject"], x["event"]): x for x in found if x["when"] == "quiet"}
+    rows = [
+        (f"{x['event']}: {x['subject'].removeprefix('node, ')}", _p99(x) / _p99(quiet[key]))
+        for x in found
+        if x["when"] != "quiet"
+        and (key := (x["subject"], x["event"])) in quiet
+        and _p99(quiet[key]) > 0
+    ]
+    if not rows:
         return None
-    figure = Figure(figsize=(3.2 * len(kept), 3.2), layout="constrained")
-    for axes, (found, value, label) in zip(
-        figure.subplots(1, len(kept), squeeze=False)[0], kept, strict=True
-    ):
-        for subject in dict.fromkeys(line["subject"] for line in found):
-            points = [
-                (line["devices"], line["values"][value]["median"])
-                for line in found
-                if line["subject"] == subject
-            ]
-            axes.plot(*zip(*points, strict=True), marker="o", label=subject)
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("devices")
-        axes.set_ylabel(label)
-        axes.set_ylim(bottom=0)
-        axes.legend(fontsize=6)
+    rows.sort(key=lambda row: row[0], reverse=True)
+    figure = Figure(figsize=(8, 0.8 + 0.28 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    colors = [_OURS if ratio <= _MOST_DURING else _MISSED for _, ratio in rows]
+    axes.barh([name for name, _ in rows], [ratio for _, ratio in rows], color=colors)
+    axes.axvline(1, color="#667788", linewidth=0.8)
+    axes.axvline(_MOST_DURING, color="#333", linewidth=0.8, linestyle="--")
+    axes.set_xlabel("p99 while it happens, over the quiet p99; dashed: the target")
     return figure
+
+
+def _p99(line: Line) -> float:
+    return float(line["values"]["p99_us"]["median"])
+
+
+def _growth(lines: Sequence[Line]) -> Figure | None:
+    """Everything that grows, in one chart: a straight line that rises by one is O(n)."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    drawn = 0
+    for name, points in _growing(lines).items():
+        if len(points) > 1:
+            axes.plot(*zip(*sorted(points.items()), strict=True), marker="o", label=name)
+            drawn += 1
+    if not drawn:
+        return None
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("devices")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    return figure
+
+
+def _growing(lines: Sequence[Line]) -> dict[str, dict[int, float]]:
+    """What grows: by name the median at each number of devices."""
+    found: dict[str, dict[int, float]] = {}
+
+    def add(name: str, line: Line, value: str, per: float = 1.0) -> None:
+        if value in line["values"]:
+            median = float(line["values"][value]["median"]) / per
+            found.setdefault(name, {})[line["devices"]] = median
+
+    for line in _of(lines, "load", "start", "kernel", "follow"):
+        subject = line["subject"]
+        if subject == "eir load, registry data":
+            add("bulk load of the registry's lists, s", line, "seconds")
+            add("snapshot, MB", line, "snapshot_bytes", 1e6)
+        elif subject == "eir serve, to its first verdict":
+            add("a node's cold start, s", line, "seconds")
+            add("memory of a node (PSS), MB", line, "pss_bytes", 1e6)
+        elif subject == "a worker's successor":
+            add("a worker's start, s", line, "seconds")
+        elif line["measure"] == "kernel" and line["serials"] == "clustered" and subject == "bound":
+            add("look-up of a bound device, batch 512, ns", line, "ns_at_512")
+        elif subject == "delta":
+            changes = line["values"]["changes"]["median"]
+            if 5_000 < changes < 20_000:
+                add("delta of 10,000 changes, served, s", line, "seconds")
+            elif 50_000 < changes < 200_000:
+                add("delta of 100,000 changes, served, s", line, "seconds")
+    return found

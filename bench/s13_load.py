@@ -232,7 +232,7 @@ def measured(
     """One server process of its own, warmed by a second of the same load; one figure a round."""
     asked = questions(devices, 8 * shape["window"])
     ours, theirs = multiprocessing.Pipe()
-    server = multiprocessing.Process(target=target, args=(theirs,))  # type: ignore[arg-type]
+    server = multiprocessing.Process(target=target, args=(theirs,), daemon=True)  # type: ignore[arg-type]
     server.start()
     ours.send(devices)
     port = ours.recv()

@@ -18,6 +18,7 @@ from typing import Final
 
 import grpc
 
+from bench.processes import held_to
 from bench.toolchain import HERE, command
 from eir.ops.demo import cast
 from eir.wire.v1 import eligibility_pb2 as wire
@@ -72,14 +73,14 @@ def free_port() -> int:
 def start(words: Sequence[object], cpus: set[int], **options: object) -> subprocess.Popen[bytes]:
     """A process in a group of its own, held to ``cpus``; ``stderr`` is a file to read back."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the process
-    process = subprocess.Popen(
-        [str(word) for word in words],
-        stdout=subprocess.DEVNULL,
-        stderr=errors,
-        start_new_session=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cpus),
-        **options,  # type: ignore[call-overload]
-    )
+    with held_to(cpus):
+        process = subprocess.Popen(
+            [str(word) for word in words],
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+            **options,  # type: ignore[call-overload]
+        )
     process.stderr = errors
     return process
 
@@ -87,11 +88,11 @@ def start(words: Sequence[object], cpus: set[int], **options: object) -> subproc
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End a process, by force when it does not."""
     process.terminate()
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # what is left of its group, itself or its children
+    process.wait()
 
 
 @contextlib.contextmanager
@@ -151,22 +152,10 @@ def answers(port: int, imei: str, msisdn: str) -> bool:
 def node(place: Node, engine: str, cpus: set[int]) -> Iterator[Subject]:
     """Our node with one engine of the gRPC door. Raises RuntimeError where it does not start."""
     port = free_port()
-    lines = [f'listen = ["127.0.0.1:{port}"]']
-    if _engine_is_a_setting():
-        lines.append(f'engine = "{engine}"')
-    elif engine != "grpcio":
-        raise RuntimeError("this version has no such engine")
-    words = (*EIR, "serve", "-c", place.config(engine, lines, workers=len(cpus)))
+    lines = [f'listen = ["127.0.0.1:{port}"]', f'engine = "{engine}"']
+    words = (*EIR, "serve", "-c", place.config(engine, lines))
     with running(words, cpus, lambda: answers(port, "350000000000000", "")) as process:
         yield Subject(f"node, {engine} door", port, process.pid)
-
-
-def _engine_is_a_setting() -> bool:
-    from dataclasses import fields
-
-    from eir.ops.settings.sections import GrpcSection
-
-    return "engine" in {field.name for field in fields(GrpcSection)}
 
 
 @contextlib.contextmanager

@@ -5,15 +5,12 @@ Each server is held to its own cores and the load generator to others, so that "
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import re
-import signal
 import struct
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,19 +20,23 @@ import grpc
 
 from bench.lines import Lines, Sample, interleaved
 from bench.machine import cpu_seconds, pss_bytes
+from bench.processes import held_to
 from bench.questions import BATCH
 from bench.subjects import Subject
 from bench.toolchain import command
-from eir.client.node import NodeClient
 
 CHECK: Final = "/eir.v1.Eligibility/Check"
 CHECK_BATCH: Final = "/eir.v1.Eligibility/CheckBatch"
 CONNECTIONS: Final = 4
 IN_FLIGHT: Final = 128
 BATCHES_IN_FLIGHT: Final = 8
-LOADS: Final = (0.25, 0.5, 0.75)
+HALF: Final = 0.5
+LOADS: Final = (0.25, HALF, 0.75)
+FEW: Final = 3
+"""Rounds of what is only to be seen, and no target's measure."""
+
 WARM_SECONDS: Final = 0.5
-SWAP_SECONDS: Final = 120.0
+LIMIT: Final = "C++ gRPC, constant"
 NODE: Final = "node, "
 """What the names of our own doors begin with."""
 
@@ -43,7 +44,8 @@ NODE: Final = "node, "
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What all measurements share. ``files``: question files by kind ("check", "batch", and with
-    "-constant" for servers that answer one; "get").
+    "-constant" for servers that answer one; "get"). ``first``: words before the generator's own,
+    which have it go before all others; empty where that is not allowed.
     """
 
     lines: Lines
@@ -53,10 +55,60 @@ class Bench:
     rounds: int
     seconds: float
     devices: int
+    first: tuple[str, ...] = ()
+
+
+def before_all_others() -> tuple[str, ...]:
+    """The words that start a command in real time; none where this user may not."""
+    words = ("chrt", "--rr", "1")
+    try:
+        allowed = subprocess.run([*words, "true"], capture_output=True).returncode == 0
+    except OSError:
+        allowed = False
+    return words if allowed else ()
 
 
 def _questions(bench: Bench, subject: Subject, kind: str) -> Path:
     return bench.files[f"{kind}-constant" if subject.constant else kind]
+
+
+@contextlib.contextmanager
+def asking(
+    bench: Bench,
+    subject: Subject,
+    *,
+    kind: str = "check",
+    rate: float = 0.0,
+    in_flight: int = IN_FLIGHT,
+    connections: int = CONNECTIONS,
+    seconds: float,
+) -> Iterator[subprocess.Popen[str]]:
+    """The load generator, at work. Rate 0: as fast as it goes.
+
+    Where the system lets it, it goes before all others, as a machine of its own would: what the
+    server's side does must not make the questions late.
+    """
+    words = [
+        *bench.first,
+        bench.load,
+        subject.protocol,
+        "127.0.0.1",
+        subject.port,
+        CHECK_BATCH if kind == "batch" else CHECK,
+        _questions(bench, subject, kind),
+        rate,
+        in_flight,
+        connections,
+        WARM_SECONDS,
+        seconds,
+    ]
+    with held_to(bench.client_cpus):
+        process = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, text=True)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def load(
@@ -69,28 +121,19 @@ def load(
     connections: int = CONNECTIONS,
     seconds: float | None = None,
 ) -> Sample:
-    """One run of the load generator; CPU of the server by check. Rate 0: as fast as it goes."""
-    words = [
-        bench.load,
-        subject.protocol,
-        "127.0.0.1",
-        subject.port,
-        CHECK_BATCH if kind == "batch" else CHECK,
-        _questions(bench, subject, kind),
-        rate,
-        in_flight,
-        connections,
-        WARM_SECONDS,
-        seconds or bench.seconds,
-    ]
+    """One run of the load generator; CPU of the server by check."""
     before = cpu_seconds(subject.pid)
-    done = subprocess.run(
-        [str(word) for word in words],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, bench.client_cpus),
-    )
-    told = json.loads(done.stdout)
+    with asking(
+        bench,
+        subject,
+        kind=kind,
+        rate=rate,
+        in_flight=in_flight,
+        connections=connections,
+        seconds=seconds or bench.seconds,
+    ) as process:
+        said, _ = process.communicate()
+    told = json.loads(said)
     if "failed" in told:
         raise RuntimeError(f"{subject.name}: {told['failed']}")
     answered = told["sent"] - told["missing"]
@@ -101,14 +144,15 @@ def load(
 def throughput(bench: Bench, subjects: Sequence[Subject]) -> dict[str, float]:
     """Check, and CheckBatch of 512; the peak of each subject by Check, checks/s."""
     peaks = {}
-    kinds = (("check", IN_FLIGHT, 1), ("batch", BATCHES_IN_FLIGHT, BATCH))
-    for kind, in_flight, size in kinds:
+    few = min(FEW, bench.rounds)
+    kinds = (("check", IN_FLIGHT, 1, bench.rounds), ("batch", BATCHES_IN_FLIGHT, BATCH, few))
+    for kind, in_flight, size, rounds in kinds:
         runs = {
             each.name: partial(load, bench, each, kind=kind, in_flight=in_flight)
             for each in subjects
             if each.protocol == "grpc"
         }
-        for name, samples in interleaved(bench.rounds, runs).items():
+        for name, samples in interleaved(rounds, runs).items():
             shown = [
                 {
                     "checks_per_s": sample["per_s"] * size,
@@ -135,7 +179,7 @@ def redis_throughput(bench: Bench, subject: Subject, keys: int) -> float:
         ),
     }
     peak = 0.0
-    for ask, samples in interleaved(bench.rounds, runs).items():
+    for ask, samples in interleaved(min(FEW, bench.rounds), runs).items():
         shown = [
             {
                 "checks_per_s": sample["per_s"],
@@ -151,94 +195,41 @@ def redis_throughput(bench: Bench, subject: Subject, keys: int) -> float:
 
 
 def latency(bench: Bench, subjects: Sequence[Subject], peaks: Mapping[str, float]) -> None:
-    """Open loop at shares of each own door's peak; every gRPC subject that can, at the same rates.
+    """Open loop at shares of each own door's peak; at half of it, the peers that can beside it.
 
     Redis and the slower peers are asked at half of their own peak besides.
     """
     doors = [each for each in subjects if each.name.startswith(NODE)]
-    plans: list[tuple[float, str, list[Subject]]] = []
+    limit = [each for each in subjects if each.name == LIMIT]
+    plans: list[tuple[float, str, list[Subject], int]] = []
     for door in doors:
         for share in LOADS:
             rate = peaks[door.name] * share
-            able = [s for s in subjects if s is door or 0.85 * peaks[s.name] >= rate]
-            able = [s for s in able if s is door or s.constant]
-            plans.append((rate, f"{share:.0%} of the peak of {door.name}", able))
+            peers = [each for each in subjects if each.constant] if share == HALF else limit
+            able = [each for each in peers if 0.85 * peaks[each.name] >= rate]
+            rounds = bench.rounds if share == HALF else FEW
+            plans.append((rate, f"{share:.0%} of the peak of {door.name}", [door, *able], rounds))
     plans += [
-        (peaks[each.name] * 0.5, "50% of its own peak", [each])
+        (peaks[each.name] * HALF, "50% of its own peak", [each], FEW)
         for each in subjects
         if each not in doors
     ]
-    for rate, load_name, asked in plans:
+    for rate, load_name, asked, rounds in plans:
         runs = {
             each.name: partial(
                 load, bench, each, kind="check" if each.protocol == "grpc" else "get", rate=rate
             )
             for each in asked
         }
-        for name, samples in interleaved(bench.rounds, runs).items():
+        for name, samples in interleaved(min(rounds, bench.rounds), runs).items():
             facts = {"load": load_name, "rate_per_s": round(rate), "devices": bench.devices}
-            bench.lines.add("latency", name, [_latencies(s) for s in samples], **facts)
+            bench.lines.add("latency", name, [latencies(s) for s in samples], **facts)
 
 
-def _latencies(sample: Sample) -> Sample:
+def latencies(sample: Sample) -> Sample:
+    """What is told of an open loop."""
     names = ("p50_us", "p90_us", "p99_us", "p999_us", "max_us", "late_p99_us", "wrong", "missing")
-    return {name: sample[name] for name in names}
-
-
-def latency_in_reload(
-    bench: Bench, subject: Subject, peak: float, admin: Path, build: Callable[[], None]
-) -> None:
-    """Open loop at half of the peak, quiet and while another generation swaps in, by turns.
-
-    ``build`` puts a new generation in the depot beforehand. A run lasts twice as long as a swap
-    took with nobody asking, at least. Raises RuntimeError where a generation is not taken up.
-    """
-    rate = peak * 0.5
-    hangup = partial(os.kill, subject.pid, signal.SIGHUP)
-    build()
-    before = _session(admin)
-    begun = time.monotonic()
-    hangup()
-    _until_other_than(before, admin)
-    alone = time.monotonic() - begun
-    seconds = max(bench.seconds, 2 * alone + 1)
-
-    def quiet() -> Sample:
-        return _latencies(load(bench, subject, rate=rate, seconds=seconds))
-
-    def swapping() -> Sample:
-        build()
-        before = _session(admin)
-        timer = threading.Timer(WARM_SECONDS + seconds / 4, hangup)
-        timer.start()
-        sample = _latencies(load(bench, subject, rate=rate, seconds=seconds))
-        timer.join()
-        _until_other_than(before, admin)
-        return sample
-
-    rounds = min(bench.rounds, 3)
-    for when, samples in interleaved(rounds, {"quiet": quiet, "reload": swapping}).items():
-        facts = {"when": when, "load": "50% of its own peak", "rate_per_s": round(rate)}
-        facts |= {"devices": bench.devices, "alone_seconds": round(alone, 2)}
-        bench.lines.add("latency-reload", subject.name, samples, **facts)
-
-
-def _until_other_than(session: str, admin: Path) -> None:
-    """Wait until another generation serves. Raises RuntimeError after SWAP_SECONDS."""
-    end = time.monotonic() + SWAP_SECONDS
-    while _session(admin) == session:
-        if time.monotonic() > end:
-            raise RuntimeError("the new generation is not taken up")
-        time.sleep(0.02)
-
-
-def _session(admin: Path) -> str:
-    with NodeClient(f"unix:{admin}", timeout=60) as node:
-        return next(
-            served.origin.session
-            for served in node.status().generations
-            if served.origin.feed == "registry"
-        )
+    return {name: float(sample[name]) for name in names}
 
 
 def footprint(bench: Bench, subjects: Sequence[Subject]) -> None:
@@ -258,7 +249,7 @@ def h2load(bench: Bench, subjects: Sequence[Subject], peaks: Mapping[str, float]
         for each in subjects
         if each.protocol == "grpc"
     }
-    for name, samples in interleaved(bench.rounds, runs).items():
+    for name, samples in interleaved(min(FEW, bench.rounds), runs).items():
         facts = {"ask": "Check", "in_flight": IN_FLIGHT, "connections": CONNECTIONS}
         bench.lines.add("h2load", name, samples, devices=bench.devices, **facts)
 
@@ -273,13 +264,9 @@ def _h2load(bench: Bench, subject: Subject, requests: int) -> Sample:
         reply = channel.unary_unary(CHECK, None, None)(question[5:], timeout=10)
     words = ["-n", requests, "-c", CONNECTIONS, "-m", IN_FLIGHT // CONNECTIONS, "-d", body]
     headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
-    done = subprocess.run(
-        [str(w) for w in (command("h2load"), *words, *headers)]
-        + [f"http://127.0.0.1:{subject.port}{CHECK}"],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, bench.client_cpus),
-    )
+    words = [command("h2load"), *words, *headers, f"http://127.0.0.1:{subject.port}{CHECK}"]
+    with held_to(bench.client_cpus):
+        done = subprocess.run([str(word) for word in words], capture_output=True, text=True)
     rate = re.search(r"finished in [^,]+, ([\d.]+) req/s", done.stdout)
     good = re.search(r"(\d+) succeeded", done.stdout)
     octets = re.search(r"\((\d+)\) data", done.stdout)

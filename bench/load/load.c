@@ -9,6 +9,7 @@
 // QUESTIONS: u32 count, then for each u32 question bytes, u32 answer bytes, question, answer.
 // A gRPC answer must begin with the answer's bytes (what follows are the serials of the data); a
 // Redis answer must equal it. Prints one JSON object; exit code 1 when an answer was wrong or missing.
+// SIGINT ends the asking as the end of SECONDS does.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +53,12 @@ static float *latencies, *lateness;
 static size_t latency_count, latency_room, lateness_count, lateness_room;
 static uint64_t sent, right, wrong, missing, outstanding;
 static double measured_from, last_answer;
+static volatile sig_atomic_t told_to_end;
+
+static void end_early(int number) {
+    (void)number;
+    told_to_end = 1;
+}
 
 static double now(void) {
     struct timespec t;
@@ -333,6 +341,7 @@ int main(int count, char **words) {
     literal("content-type", "application/grpc");
     literal("te", "trailers");
     prctl(PR_SET_TIMERSLACK, 1000);
+    signal(SIGINT, end_early);
     epoll = epoll_create1(0);
     Connection *all = calloc(connections, sizeof(Connection));
     for (uint32_t i = 0; i < connections; i++) connect_to(&all[i], host, port, i);
@@ -342,6 +351,10 @@ int main(int count, char **words) {
     measured_from = begun + warm;
     uint32_t turn = 0, question = 0;
     for (double at = now(); at < end || outstanding; at = now()) {
+        if (told_to_end && at < end) {
+            end = at;
+            seconds = at > measured_from ? at - measured_from : 1e-9;
+        }
         if (at > end + DRAIN_SECONDS) break;
         for (uint32_t tried = 0; tried < connections && at < end && at >= begun;) {
             if (rate > 0 && (due > at || due >= end)) break;

@@ -243,7 +243,7 @@ def _overlay_with(
     table = table_of(spec, rows)
     if isinstance(table, imeiset.ImeiSet):
         table = replace(table, ranges=ranges)
-    return Overlay(imeiset.of_keys(touched), table)
+    return Overlay(imeiset.build([touched]), table)
 
 
 def _union_with(union: Section, blacks: list[Change]) -> Section:

@@ -137,7 +137,7 @@ def table_of(spec: SectionSpec, rows: NDArray[np.uint64]) -> Table:
     """A table of the section's kind with few ascending rows, uint64[n, words], and no ranges."""
     columns = [np.ascontiguousarray(column) for column in rows.T]
     if spec.kind == LIST:
-        return imeiset.of_keys(columns[0])
+        return imeiset.build(columns)
     if spec.kind == PAIRS:
         return pairtable.of_rows(columns[0], columns[1])
     return deadlines.build([(columns[0], columns[1], columns[2].astype(np.int64))])

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyroaring
 from numpy.typing import NDArray
 
 from eir.core import roaring
@@ -84,24 +83,8 @@ def build(batches: Iterable[U64], ranges: U64 | None = None) -> ImeiSet:
 
     Ranges that overlap or touch become one. Raises ValueError where keys are out of order.
     """
-    bitmap = pyroaring.BitMap64()
-    previous = -1
-    for keys in batches:
-        if len(keys) == 0:
-            continue
-        if int(keys[0]) <= previous or not bool((keys[1:] > keys[:-1]).all()):
-            raise ValueError("keys must ascend without repeats, within and across batches")
-        previous = int(keys[-1])
-        bitmap |= pyroaring.BitMap64(keys)
-    bitmap.run_optimize()
-    data = np.frombuffer(bitmap.serialize(), np.uint8)
-    return open_parts(data, merged_ranges(_NO_RANGES if ranges is None else ranges))
-
-
-def of_keys(keys: U64, ranges: U64 | None = None) -> ImeiSet:
-    """As ``build``, of keys that are held whole; others may run meanwhile."""
     merged = merged_ranges(_NO_RANGES if ranges is None else ranges)
-    return open_parts(roaring.encoded(keys), merged)
+    return open_parts(roaring.encoded(batches), merged)
 
 
 def open_parts(data: NDArray[np.uint8], ranges: U64) -> ImeiSet:

@@ -1,10 +1,12 @@
-"""Portable Roaring bytes of keys that are held whole, compiled: beside it others may answer.
+"""Portable Roaring bytes of keys, compiled: beside it others may answer.
 
 The same bytes as pyroaring's, whose every step keeps the interpreter lock: each container of the
 kind that is smallest, by https://github.com/RoaringBitmap/RoaringFormatSpec ("64-bit portable").
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +25,40 @@ _WITHOUT_OFFSETS = 4
 """Fewer containers, if one of them is of runs, have no offsets."""
 
 
-def encoded(keys: U64) -> NDArray[np.uint8]:
-    """The bytes of ascending keys, uint64[n]. Raises ValueError where they don't ascend."""
-    count = _containers(keys)
-    if count < 0:
-        raise ValueError("keys must ascend without repeats, within and across batches")
-    rows = np.empty((count, _WORDS), np.int64)
-    _survey(keys, rows)
+def encoded(batches: Iterable[U64]) -> NDArray[np.uint8]:
+    """The bytes of ascending batches of keys, uint64[n] each. Raises ValueError where they don't
+    ascend.
+    """
+    surveys, bodies = [], []
+    for keys in _whole_containers(batches):
+        rows = np.empty((_containers(keys), _WORDS), np.int64)
+        body = np.zeros(_survey(keys, rows), np.uint8)
+        _write_bodies(keys, rows, body)
+        surveys.append(rows)
+        bodies.append(body)
+    rows = np.concatenate([np.empty((0, _WORDS), np.int64), *surveys])
     data = np.zeros(_place(rows), np.uint8)
-    _write(keys, rows, data)
+    _write_heads(rows, data)
+    done = 0
+    for survey, body in zip(surveys, bodies, strict=True):
+        _copy(rows[done : done + len(survey)], body, data)
+        done += len(survey)
     return data
+
+
+def _whole_containers(batches: Iterable[U64]) -> Iterator[U64]:
+    """The same keys, cut where containers end. Raises ValueError where they don't ascend."""
+    carried = np.empty(0, np.uint64)
+    for batch in batches:
+        keys = np.concatenate([carried, batch]) if len(carried) else batch
+        if _containers(keys) < 0:
+            raise ValueError("keys must ascend without repeats, within and across batches")
+        if len(keys):
+            begin = keys[-1] >> np.uint64(16) << np.uint64(16)
+            end = int(np.searchsorted(keys, begin))
+            yield keys[:end]
+            carried = keys[end:]
+    yield carried
 
 
 @compiled
@@ -48,7 +74,7 @@ def _containers(keys):
 
 @compiled
 def _survey(keys, rows):
-    """Fill KEY, FIRST, CARD and RUNS."""
+    """Fill KEY, FIRST, CARD and RUNS; how many bytes the bodies are."""
     c = np.int64(-1)
     for i in range(len(keys)):
         container = np.int64(keys[i] >> np.uint64(16))
@@ -58,6 +84,10 @@ def _survey(keys, rows):
         else:
             rows[c, CARD] += 1
             rows[c, RUNS] += np.int64(keys[i] != keys[i - 1] + np.uint64(1))
+    size = np.int64(0)
+    for c in range(len(rows)):
+        size += _body_bytes(rows, c)
+    return size
 
 
 @compiled
@@ -70,6 +100,12 @@ def _of_runs(rows, c):
 def _plain_bytes(rows, c):
     """Its bytes as an array or a bitset."""
     return 2 * rows[c, CARD] if rows[c, CARD] <= _MOST_IN_ARRAY else np.int64(_BITSET_BYTES)
+
+
+@compiled
+def _body_bytes(rows, c):
+    """Its bytes."""
+    return 2 + 4 * rows[c, RUNS] if _of_runs(rows, c) else _plain_bytes(rows, c)
 
 
 @compiled
@@ -96,7 +132,7 @@ def _place(rows):
             at += 4 * count
         for c in range(first, end):
             rows[c, AT] = at
-            at += 2 + 4 * rows[c, RUNS] if _of_runs(rows, c) else _plain_bytes(rows, c)
+            at += _body_bytes(rows, c)
         first = end
     return at
 
@@ -109,16 +145,24 @@ def _put(data, at, value, size):
 
 
 @compiled
-def _write(keys, rows, data):
-    """Fill the bytes, which are zeros."""
+def _write_heads(rows, data):
+    """All but the bodies."""
     buckets, first = np.int64(0), np.int64(0)
     while first < len(rows):
         end, any_runs = _bucket(rows, first)
         _write_head(rows, data, first, end, any_runs)
-        for c in range(first, end):
-            _write_body(keys, rows, data, c)
         buckets, first = buckets + 1, end
     _put(data, np.int64(0), buckets, 8)
+
+
+@compiled
+def _copy(rows, body, data):
+    """Put the bodies of some containers, one behind another, where they belong."""
+    at = np.int64(0)
+    for c in range(len(rows)):
+        for i in range(_body_bytes(rows, c)):
+            data[rows[c, AT] + i] = body[at + i]
+        at += _body_bytes(rows, c)
 
 
 @compiled
@@ -147,9 +191,18 @@ def _write_head(rows, data, first, end, any_runs):
 
 
 @compiled
-def _write_body(keys, rows, data, c):
+def _write_bodies(keys, rows, body):
+    """The containers, one behind another, into zeros."""
+    at = np.int64(0)
+    for c in range(len(rows)):
+        _write_body(keys, rows, body, c, at)
+        at += _body_bytes(rows, c)
+
+
+@compiled
+def _write_body(keys, rows, data, c, at):
     """One container."""
-    at, first, end = rows[c, AT], rows[c, FIRST], rows[c, FIRST] + rows[c, CARD]
+    first, end = rows[c, FIRST], rows[c, FIRST] + rows[c, CARD]
     if _of_runs(rows, c):
         _put(data, at, rows[c, RUNS], 2)
         at -= 2

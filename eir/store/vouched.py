@@ -78,13 +78,13 @@ def open_base(file: BufferedReader, row: Kept) -> OpenedBase:
     OSError where the disk does not give it.
     """
     mark = mark_of(file.fileno())
-    if _sha256(file.fileno()) != row.sha256:
+    if sha256_of(file.fileno()) != row.sha256:
         mark = ""
     known = mark != "" and row.verified == mark
     return OpenedBase(*_sieved(open_file(file, trusted=known)), mark)
 
 
-def _sha256(file: int) -> str:
+def sha256_of(file: int) -> str:
     """Of all bytes of a file that is open. Raises OSError where the disk does not give them.
 
     Who reads it first settles in what pages the system keeps it: it is asked for huge ones, which

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from bench import others
+from bench.delta import base_generation
 from bench.lines import Lines, read
 from bench.report import page
 from bench.run import PARTS
@@ -24,8 +27,12 @@ def test_steps_and_a_crowd_reach_the_page(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(others, "DELTA_CHANGES", (100,))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     lines = Lines(tmp_path / "lines.jsonl", ABOUT)
-    others.follow(lines, devices=[4_000], rounds=1)
+    made = tmp_path / "registry.eirsnap"
+    base_generation(made, 4_000, np.random.default_rng(1))
+    others.follow(lines, made, tmp_path, devices=4_000, rounds=1)
+    others.crowd(lines, tmp_path, devices=4_000)
     assert not lines.absent
+    assert not lines.faults
     found = {str(line["subject"]): line["values"] for line in read(lines.path)}
     assert found["delta"]["changes"]["median"] == 100
     assert 0 < found["delta"]["seconds"]["low"] <= found["delta"]["answered_s"]["high"]

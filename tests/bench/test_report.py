@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from bench import others
-from bench.lines import Lines, interleaved, read, spread
+from bench.lines import Lines, interleaved, read, spread, without
 from bench.machine import about
 from bench.report import page, write
+from bench.targets import judged
 
 ROOT = Path(__file__).parents[2]
 ABOUT = {
@@ -96,20 +96,43 @@ def test_the_saved_baseline_names_no_machine():
     assert not re.search(r'"node"|"/|hostname', text)
 
 
+def a_script(folder: Path, monkeypatch, text: str) -> None:
+    """Put a program in the place of bench.overload."""
+    (folder / "bench").mkdir()
+    (folder / "bench/overload.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(others, "HERE", folder / "bench")
+
+
 @pytest.mark.parametrize(("wrong", "code"), [(0, 0), (3, 1)])
 def test_a_script_s_wrong_answers_fail_the_run(tmp_path: Path, monkeypatch, wrong: int, code: int):
-    row = {"bench": "s13_load", "ecr_per_second": 9, "wrong": wrong}
-    done = subprocess.CompletedProcess((), code, stdout=json.dumps(row), stderr="")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    row = json.dumps({"bench": "overload", "answered_per_s": 9, "wrong": wrong})
+    a_script(tmp_path, monkeypatch, f"print({row!r})\nraise SystemExit({code})\n")
     lines = Lines(tmp_path / "lines.jsonl", ABOUT)
     others.overload(lines, devices=10, rounds=1, seconds=1)
-    assert bool(lines.faults) == bool(wrong)
+    assert lines.faults == (["overload, overload: 3 answers wrong"] if wrong else [])
     assert lines.absent == []
 
 
-def test_a_script_that_can_t_be_run_is_told(tmp_path: Path, monkeypatch):
-    done = subprocess.CompletedProcess((), 1, stdout="", stderr="no such module")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+def test_a_script_that_fails_is_told(tmp_path: Path, monkeypatch):
+    a_script(tmp_path, monkeypatch, "raise SystemExit('no such thing')\n")
     lines = Lines(tmp_path / "lines.jsonl", ABOUT)
     others.overload(lines, devices=10, rounds=1, seconds=1)
-    assert lines.absent == ["bench/overload.py: no such module"]
+    assert lines.faults == ["bench/overload.py: no such thing"]
+
+
+def test_parts_measured_anew_replace_their_lines(tmp_path: Path):
+    lines = a_run(tmp_path / "lines.jsonl")
+    lines.part = "kernel"
+    lines.add("kernel", "bound", [{"ns_at_512": 1}], devices=10)
+    before = len(read(lines.path))
+    without(lines.path, ["kernel"])
+    assert [line.get("part") for line in read(lines.path)] == [None] * (before - 1)
+
+
+def test_a_target_is_met_missed_or_not_measured(tmp_path: Path):
+    found = {
+        what: (told, verdict) for what, _, told, verdict in judged(read(a_run(tmp_path / "l").path))
+    }
+    assert found["… × the C++ server answering a constant"] == ("0.7", "met")
+    assert found["bulk load of the registry's lists"] == ("", "not measured")
+    assert found["a node's cold start to its first verdict"] == ("1.5 s", "told at 10^8 only")

@@ -226,7 +226,7 @@ def test_the_hash_is_that_of_all_bytes(tmp_path: Path, size: int) -> None:
     raw = os.urandom(size)
     (tmp_path / "file").write_bytes(raw)
     with (tmp_path / "file").open("rb") as file:
-        assert vouched._sha256(file.fileno()) == hashlib.sha256(raw).hexdigest()
+        assert vouched.sha256_of(file.fileno()) == hashlib.sha256(raw).hexdigest()
 
 
 def test_a_system_that_can_not_be_asked_is_read_as_ever(

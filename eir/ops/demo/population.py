@@ -51,9 +51,12 @@ SUBSCRIBERS: Final = len(_PREFIXES) * _PER_PREFIX
 
 _SLOTS: Final = 3
 _NUMBER_STRIDE: Final = 210_132_407
-_MSIN_STRIDE: Final = 6_180_339_887
 MSINS: Final = 9_999_000_000
 """Subscriber numbers within an IMSI run below this; those above are free for hand-made IMSIs."""
+
+_SIM_BATCH: Final = 100_000
+"""SIMs are made by the batch: so many consecutive MSINs, which come to subscribers in no order."""
+_STRIDE: Final = 61_837
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +195,10 @@ def subscriber_msisdn(subscriber: Numbers) -> Numbers:
 def subscriber_imsi(subscriber: Numbers) -> Numbers:
     """The IMSI code of each subscriber, in the network its number belongs to."""
     plmn = np.uint64(MCC * 100) + _PREFIX_MNC[_line(subscriber)[0]]
-    msin = subscriber % np.uint64(SUBSCRIBERS) * np.uint64(_MSIN_STRIDE) % np.uint64(MSINS)
+    batch, sim = np.divmod(subscriber % np.uint64(SUBSCRIBERS), np.uint64(_SIM_BATCH))
+    batch = batch * np.uint64(_STRIDE) % np.uint64(MSINS // _SIM_BATCH)
+    sim = sim * np.uint64(_STRIDE) % np.uint64(_SIM_BATCH)
+    msin = batch * np.uint64(_SIM_BATCH) + sim
     codes: Numbers = (plmn * np.uint64(10**10) + msin) << np.uint64(4) | np.uint64(15)
     return codes
 
