@@ -24,7 +24,10 @@ Span = tuple[int, int]
 """The first and the last key of an item of a list; one key: twice the same."""
 
 ENDED_STAY_S = 86_400
-"""How long an override or hold that has run out stays to be seen, until the next order."""
+"""How long a denying override that has run out stays to be seen, until the next order."""
+
+PROTECTED_STAY_S = 30 * ENDED_STAY_S
+"""The same of what protects: longer, for other nodes of the feed may be further behind."""
 
 
 def exchanged(content: Generation, name: str, gone: Iterable[Row], come: Iterable[Row]) -> Delta:
@@ -68,11 +71,16 @@ def unlisted(content: Generation, name: str, spans: Sequence[Span]) -> Delta:
     return _joined(_delta_of(name, change), _noted(content, name, spans, []))
 
 
-def without_ended(content: Generation, now: int) -> Delta:
-    """Without the overrides and holds that ran out more than a day ago."""
-    last = now - ENDED_STAY_S
-    overrides = [row for row in _overrides(content) if 0 < row.until < last]
-    holds = [row for row in content.orders("holds") if isinstance(row, Hold) and row.until < last]
+def without_ended(content: Generation, now: int, *, grace_time: int) -> Delta:
+    """Without what ran out long ago (Unix s): denying overrides by ``now``, and holds and allowing
+    overrides by the earlier of both, so that no clock that is wrong takes protection away.
+    """
+    denied, protected = now - ENDED_STAY_S, min(now, grace_time) - PROTECTED_STAY_S
+    overrides = [
+        row for row in _overrides(content) if 0 < row.until < (protected if row.allow else denied)
+    ]
+    rows = content.orders("holds")
+    holds = [row for row in rows if isinstance(row, Hold) and row.until < protected]
     return _joined(
         exchanged(content, "overrides", overrides, ()), exchanged(content, "holds", holds, ())
     )

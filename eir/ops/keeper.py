@@ -185,7 +185,9 @@ class Keeper:
             checks=self._crew.tally().by_status(),
             alarms=self._alarms(serving),
             workers=self._crew.workers(),
-            orders=standing_orders(serving.tables.operator if serving else None, now),
+            orders=standing_orders(serving.tables.operator, serving.grace_time(now))
+            if serving
+            else (),
             happenings=happenings_of(self._depot.folder),
             overlays=overlays_of(self._compaction.states),
         )

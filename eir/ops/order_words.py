@@ -27,11 +27,12 @@ def hold_text(row: Hold) -> str:
     return ", ".join(filter(None, parts)) or "everybody"
 
 
-def standing_orders(operator: Generation | None, now: int) -> list[StandingOrder]:
-    """The mode, if one is ordered, and the holds that have not run out at ``now`` (Unix s)."""
+def standing_orders(operator: Generation | None, grace_time: int) -> list[StandingOrder]:
+    """The mode, if one is ordered, and the holds in force at this grace time (Unix s)."""
     if operator is None:
         return []
-    holds = [row for row in operator.orders("holds") if isinstance(row, Hold) and row.until > now]
+    rows = operator.orders("holds")
+    holds = [row for row in rows if isinstance(row, Hold) and row.until > grace_time]
     told: list[tuple[str, int, Hold | Order]] = [
         (f"hold {hold_id(row)}: {hold_text(row)}", row.until, row) for row in holds
     ]

@@ -89,7 +89,7 @@ def give(
 
     def amended(content: Generation) -> Generation:
         now = int(time.time())
-        tidy = _with(content, without_ended(content, now))
+        tidy = _with(content, without_ended(content, now, grace_time=grace_time(settings, now)))
         return _with(tidy, amend(tidy, now))
 
     return publish(settings, desk, amended, what)
@@ -126,6 +126,12 @@ def bulk(
     after = loaded_into(before, loaded, named)
     digest = Digest.parse(before.digest) + of_delta(between(before, after))
     return replace(after, digest=str(digest))
+
+
+def grace_time(settings: Config, now: int) -> int:
+    """Grace time (Unix s), at the latest, as far as what served here last tells; else ``now``."""
+    served = depot_of(settings.node).served.last()
+    return min(now, served.data_time + served.grace_lag) if served else now
 
 
 def held_back(settings: Config) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from eir.core.amend import (
     ENDED_STAY_S,
+    PROTECTED_STAY_S,
     exchanged,
     listed,
     loaded_into,
@@ -117,30 +118,44 @@ def test_a_loaded_override_gives_way_to_one_by_hand() -> None:
     assert loaded_into(old, loaded, {"overrides"}).orders("overrides") == (by_hand,)
 
 
-def test_what_has_run_out_stays_for_a_day() -> None:
-    ended, lately = NOW - ENDED_STAY_S - 1, NOW - ENDED_STAY_S + 1
-    overrides = [Override(1, 0, True, ended), Override(2, 0, True, lately), Override(3, 0, True)]
-    holds = [Hold(ended), Hold(lately)]
-    content = operator(
+@pytest.mark.parametrize(("now", "grace_time"), [(NOW, NOW + 9), (NOW + 10**9, NOW)])
+def test_what_protects_goes_long_after_the_earlier_of_both_times(now: int, grace_time: int) -> None:
+    gone, stays = NOW - PROTECTED_STAY_S - 1, NOW - PROTECTED_STAY_S
+    overrides = [Override(1, 0, True, gone), Override(2, 0, True, stays), Override(3, 0, True)]
+    content = ordered(overrides, [Hold(gone), Hold(stays)])
+    tidy = after(content, without_ended(content, now, grace_time=grace_time))
+    assert tidy.orders("overrides") == (overrides[1], overrides[2])
+    assert tidy.orders("holds") == (Hold(stays),)
+
+
+@pytest.mark.parametrize("grace_time", [0, NOW])
+def test_what_denies_goes_a_day_after_its_date_by_the_clock(grace_time: int) -> None:
+    gone, stays = NOW - ENDED_STAY_S - 1, NOW - ENDED_STAY_S
+    overrides = [Override(1, 0, False, gone), Override(2, 0, False, stays), Override(3, 0, False)]
+    content = ordered(overrides, [])
+    tidy = after(content, without_ended(content, NOW, grace_time=grace_time))
+    assert tidy.orders("overrides") == (overrides[1], overrides[2])
+
+
+def ordered(overrides: list[Override], holds: list[Hold]) -> Generation:
+    """What the operator's feed says with these rows."""
+    return operator(
         {
             "overrides": Listed(orders=frozenset(overrides)),
             "holds": Listed(orders=frozenset(holds)),
         }
     )
-    tidy = after(content, without_ended(content, NOW))
-    assert tidy.orders("overrides") == (overrides[1], overrides[2])
-    assert tidy.orders("holds") == (holds[1],)
 
 
 def test_the_ordered_mode_stands_above_the_setting() -> None:
     registry = generation_of({"black.stolen": Listed(frozenset([(7,)]))})
     nothing = operator({})
     shadow = Order("mode.shadow", who="ada", at=NOW, why="w")
-    ordered = after(nothing, exchanged(nothing, "orders", (), [shadow]))
+    in_shadow = after(nothing, exchanged(nothing, "orders", (), [shadow]))
     policy = Policy()
     assert Tables(registry, nothing, policy).policy.mode == "enforce"
-    assert Tables(registry, ordered, policy).policy == replace(policy, mode="shadow")
-    ended = after(ordered, exchanged(ordered, "orders", [shadow], ()))
+    assert Tables(registry, in_shadow, policy).policy == replace(policy, mode="shadow")
+    ended = after(in_shadow, exchanged(in_shadow, "orders", [shadow], ()))
     assert Tables(registry, ended, policy).policy == policy
 
 

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from eir.core.policy import FIXED_REASONS
+from eir.ops import ordering
+from eir.ops.order_words import standing_orders
 from eir.ops.own_feed import own_desk
+from eir.ops.settings.config import load_config
+from eir.store.depot import Depot
+from eir.store.served import Served
 from tests.ops.conftest import Node, run, serving, until, write_config
 from tests.ops.test_own_feed import with_registry
 
@@ -109,6 +114,27 @@ def test_it_ends_by_itself(node: Node, config: Path) -> None:
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 20))
     order(config, "override", "allow", STOLEN, "--forced", "--until", moment, *WHY)
     until(lambda: told(config, STOLEN)["status"] == "STATUS_BLACKLISTED", "the override ended")
+
+
+def test_no_order_after_a_jump_of_the_clock_takes_protection_away(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = int(time.time())
+    Depot(config.parent / "depot").served.append(Served(now, {}, "", now, 3600), b"")
+    order(config, "hold", "add", "--until", "2d", *WHY)
+    order(config, "override", "allow", STOLEN, "--until", "2d", *WHY)
+    order(config, "override", "deny", UNKNOWN, "--until", "2d", *WHY)
+    monkeypatch.setattr(time, "time", lambda: now + 400 * 86_400.0)
+    order(config, "exempt", "add", "equipment", UNKNOWN, *WHY)
+    (hold,) = by(config, "hold", "list")
+    (override,) = by(config, "override", "list")
+    assert override["action"] == "allow"
+    for words in (("hold", "list"), ("override", "list")):
+        assert "ended" not in run(*words, "--config", config).out
+    settings = load_config(config)
+    content = ordering.standing(settings, ordering.desk_of(settings))
+    (told_of,) = standing_orders(content, ordering.grace_time(settings, int(time.time())))
+    assert str(hold["hold"]) in told_of.what
 
 
 def test_a_load_leaves_what_is_by_hand(node: Node, config: Path, lists: Path) -> None:

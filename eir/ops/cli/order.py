@@ -153,12 +153,15 @@ def list_overrides(
         console.print_json([_override_fields(row) for row in rows])
         return
     shown = rows if everything else rows[:_SHOWN]
+    now = int(time.time())
+    grace_time = ordering.grace_time(settings, now)
     table = console.table("action", "device", "number", "until", "by", "at", "why")
     for row in shown:
         action = f"{'allow' if row.allow else 'deny'}{' forced' if row.forced else ''}"
         device = digits15(ImeiKey(row.imei)) if row.imei else ""
         number = str(row.msisdn or "")
-        table.add_row(action, device, number, _until(row.until), *_by(row.who, row.at, row.why))
+        until = _until(row.until, grace_time if row.allow else now)
+        table.add_row(action, device, number, until, *_by(row.who, row.at, row.why))
     console.out.print(table if rows else "no override stands")
     if len(shown) < len(rows):
         console.out.print(f"and {len(rows) - len(shown):,} more: --all")
@@ -238,8 +241,9 @@ def list_holds(
         console.print_json([_hold_fields(row) for row in rows])
         return
     table = console.table("", "hold", "covers", "until", "by", "at", "why")
+    grace_time = ordering.grace_time(settings, int(time.time()))
     for number, row in enumerate(rows, 1):
-        told = _until(row.until), *_by(row.who, row.at, row.why)
+        told = _until(row.until, grace_time), *_by(row.who, row.at, row.why)
         table.add_row(str(number), hold_id(row), hold_text(row), *told)
     console.out.print(table if rows else "no hold stands")
     tell_held(settings)
@@ -375,10 +379,10 @@ def _holds(content: Generation) -> list[Hold]:
     return [row for row in content.orders("holds") if isinstance(row, Hold)]
 
 
-def _until(at: int) -> str:
+def _until(at: int, now: int) -> str:
     if not at:
         return "for ever"
-    return utc(at) if at > time.time() else f"ended {utc(at)}"
+    return utc(at) if at > now else f"ended {utc(at)}"
 
 
 def _by(who: str, at: int, why: str) -> tuple[str, str, str]:
