@@ -57,9 +57,10 @@ def write_down(depot: Depot, serving: Serving, at: int, was: Serving | None = No
     has_served(depot, was, serving)
 
 
-def unchanged(depot: Depot, policy: Policy, last: Served) -> bool:
-    """Whether depot and policy come to what served last, content for content."""
-    if hashlib.sha256(policy_bytes(policy)).hexdigest() != last.policy:
+def unchanged(depot: Depot, policy: Policy, grace_lag: int, last: Served) -> bool:
+    """Whether depot, policy and lag come to what served last, content for content."""
+    rules = hashlib.sha256(policy_bytes(policy)).hexdigest(), grace_lag
+    if rules != (last.policy, last.grace_lag):
         return False
     found = {}
     for feed in (REGISTRY, OPERATOR):

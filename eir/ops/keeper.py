@@ -370,10 +370,13 @@ class Keeper:
         first. None where no registry data is kept, or too little for a first load.
         """
         config, last = self._config, self._depot.served.last()
-        if last is not None and not unchanged(self._depot, config.policy, last):
+        rules = config.policy, config.grace.grace_lag
+        if last is not None and not unchanged(self._depot, *rules, last):
             before = rebuilt(self._depot, last)
             if before is not None:
-                self._behind, self._config = config, replace(config, policy=before.policy)
+                grace = replace(config.grace, grace_lag=last.grace_lag)
+                self._behind = config
+                self._config = replace(config, policy=before.policy, grace=grace)
                 return before.taken, self._serving_of(before.taken, self._config)
             last = None
         taken, serving = self._build(config)

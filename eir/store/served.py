@@ -51,7 +51,8 @@ class Served:
     @property
     def content(self) -> object:
         """What makes it the same as another, whenever that served."""
-        return self.policy, {feed: (each.session, each.serial) for feed, each in self.feeds.items()}
+        feeds = {feed: (each.session, each.serial) for feed, each in self.feeds.items()}
+        return self.policy, self.grace_lag, feeds
 
 
 class ServedLog:

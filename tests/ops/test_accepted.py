@@ -10,6 +10,7 @@ import pytest
 
 from eir.store.depot import Depot
 from eir.store.served import Served, ServedFeed, ServedLog
+from tests.core.contents import Listed
 from tests.ops.conftest import Node, run, serving
 from tests.ops.test_following import FIRST, Feed, config, feed, node, served, status, sync
 
@@ -74,6 +75,32 @@ def test_what_came_while_no_node_ran_is_weighed_at_its_start(feed: Feed, config:
         assert served(config) == 1
         assert run("sync", "accept", "--yes", "--config", config).code == 0
         assert served(config) == 4
+
+
+def test_a_lag_that_lets_more_deadlines_pass_is_weighed_at_a_start(
+    feed: Feed, config: Path
+) -> None:
+    first, number, deadline = FIRST + 20_001, 989_120_000_000, feed.now + 20
+    grey = frozenset((first + n, number + n, deadline) for n in range(11))
+    feed.publish(5_000, grey=Listed(grey))
+    text = config.read_text()
+    config.write_text(text + "[grace]\ngrace_lag = 0\n")
+    with serving(config.parent) as node:
+        node.wait_for("sync: snapshot [first-load]")
+        assert asked(config, first, number)["status"] == "STATUS_GREYLISTED"
+        assert node.stop() == 0
+    config.write_text(text)
+    with serving(config.parent) as node:
+        node.wait_for("grace-expired 11")
+        feed.publish(5_000, stolen=[1], grey=Listed(grey))
+        node.wait_for("sync: deltas [deltas]")
+        assert asked(config, FIRST + 2)["status"] == "STATUS_BLACKLISTED"
+        assert asked(config, first, number)["status"] == "STATUS_GREYLISTED"
+        assert run("sync", "accept", "--yes", "--config", config).code == 0
+        assert asked(config, first, number)["status"] == "STATUS_BLACKLISTED"
+        assert node.stop() == 0
+    with serving(config.parent):
+        assert asked(config, first, number)["status"] == "STATUS_BLACKLISTED"
 
 
 def test_too_little_for_a_first_load_does_not_serve(feed: Feed, config: Path) -> None:

@@ -40,11 +40,11 @@ class Feed:
         desk.mkdir()
         self.publisher = Publisher(self.site, KEY, desk, Habits())
 
-    def publish(self, count: int, stolen: Sequence[int] = ()) -> Published:
+    def publish(self, count: int, stolen: Sequence[int] = (), **more: Listed) -> Published:
         self.now += 1
         white = frozenset((FIRST + n,) for n in range(0, 2 * count, 2))
         black = frozenset((FIRST + 2 * n,) for n in stolen)
-        content = generation_of({"white": Listed(white), "black.stolen": Listed(black)})
+        content = generation_of({"white": Listed(white), "black.stolen": Listed(black), **more})
         edition = self.publisher.look([ROOT.public], now=self.now)
         return self.publisher.publish(content, edition, now=self.now)
 
