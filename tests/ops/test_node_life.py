@@ -1,5 +1,6 @@
 """A node as its operator meets it: real processes, signals, damage, and a load that is killed."""
 
+import fcntl
 import json
 import os
 import re
@@ -176,21 +177,26 @@ def building(folder: Path) -> bool:
 
 
 def written(folder: Path) -> bool:
-    return any((folder / "depot/scratch").glob("*/.load-*/snapshot"))
+    return any(path.is_file() for path in (folder / "depot/scratch").glob("*/*"))
 
 
 @pytest.mark.parametrize("moment", [building, written], ids=lambda moment: moment.__name__)
 def test_killed_in_mid_load_the_old_serves(
     moment: Callable[[Path], bool], folder: Path, lists: Path, tmp_path: Path
 ) -> None:
-    """`kill -9`, at two moments; what it left is swept by the next node."""
+    """`kill -9`, at two moments; what it left is swept by the next node.
+
+    The depot is kept from changing meanwhile, so that neither moment slips by.
+    """
     before = run("snapshot", "info", kept(folder)[0], "--json").document["digest"]
     manifest = fewer_stolen(lists, tmp_path / "fewer")
     said = tmp_path / "load.log"
-    loading = started("load", manifest, "--config", folder / "eir.toml", log=said)
-    until(lambda: moment(folder) or loading.poll() is not None, "a load under way")
-    loading.kill()
-    assert loading.wait(PATIENCE_S) == -signal.SIGKILL, said.read_text()
+    with (folder / "depot/write.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        loading = started("load", manifest, "--config", folder / "eir.toml", log=said)
+        until(lambda: moment(folder) or loading.poll() is not None, "a load under way")
+        loading.kill()
+        assert loading.wait(PATIENCE_S) == -signal.SIGKILL, said.read_text()
     assert any((folder / "depot/scratch").iterdir())
     with serving(folder):
         assert digests(folder)["registry"] == before
