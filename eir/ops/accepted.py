@@ -19,11 +19,12 @@ from dataclasses import asdict, dataclass
 from eir.core.generation import OPERATOR, REGISTRY, Generation
 from eir.core.policy import Policy
 from eir.errors import Corrupt, Refused, Unavailable
-from eir.ops.keeping import pinned_serial
+from eir.ops.keeping import pinned_in
 from eir.ops.reload_guard import has_served
 from eir.serve.handover import policy_of
 from eir.serve.holder import Serving
 from eir.store.depot import Depot, Opened
+from eir.store.kept import passing
 from eir.store.served import Served, ServedFeed
 
 _log = logging.getLogger(__name__)
@@ -64,9 +65,9 @@ def unchanged(depot: Depot, policy: Policy, grace_lag: int, last: Served) -> boo
         return False
     found = {}
     for feed in (REGISTRY, OPERATOR):
-        for row in depot.kept(feed)[:1]:
-            serial = pinned_serial(depot, feed) or row.last_serial
-            found[feed] = row.digests.get(serial, "")
+        rows, pin = depot.kept(feed), pinned_in(depot, feed)
+        for row in (passing(rows, pin.session, pin.serial) if pin else rows)[:1]:
+            found[feed] = row.digests.get(pin.serial if pin else row.last_serial, "")
     return found == {feed: each.digest for feed, each in last.feeds.items()}
 
 

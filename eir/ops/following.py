@@ -201,7 +201,7 @@ class Following:
         return FeedFigures(
             feed=self._follow.feed,
             reached=reached,
-            served=pinned or reached,
+            served=pinned.serial if pinned else reached,
             head=memory.highest.serial if memory.highest else 0,
             age_s=self._silence_s() if self._renewed[2] else None,
             stale=self.stale,
@@ -226,7 +226,7 @@ class Following:
         if (pinned := self.keeping.pinned()) is not None:
             acts = happenings(self.keeping.depot.folder, "rolled-back", most=1)
             by = "".join(f" by {act.who} at {utc(act.at)}" for act in acts)
-            alarms.append(f"pinned to serial {pinned}{by}: newer data do not serve until released")
+            alarms.append(f"pinned to {pinned}{by}: newer data do not serve until released")
         if self.stale:
             alarms.append("stale: no good head of the feed for too long")
         if self.outcomes and self.outcomes[-1][1].alarm:

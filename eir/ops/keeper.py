@@ -34,7 +34,7 @@ from eir.ops.compaction import Compaction, CompactionState
 from eir.ops.crew import Crew
 from eir.ops.doors import listened, settled
 from eir.ops.following import Following
-from eir.ops.keeping import depot_of, pinned_serial
+from eir.ops.keeping import depot_of, pinned_in
 from eir.ops.meters import MetricsPage
 from eir.ops.node_words import (
     admin_settings,
@@ -95,7 +95,7 @@ class Keeper:
             self._depot,
             bounds=lambda: self._config.compaction,
             served=lambda feed: self._taken.get(feed),
-            pinned=lambda feed: pinned_serial(self._depot, feed) is not None,
+            pinned=lambda feed: pinned_in(self._depot, feed) is not None,
             keep=self._bases_kept,
             serve=self._serve_reached,
             clock=clock,
@@ -433,13 +433,16 @@ class Keeper:
         )
 
     def _open(self, feed: str) -> Opened | None:
-        served, pinned = self._taken.get(feed), pinned_serial(self._depot, feed)
+        served, pin = self._taken.get(feed), pinned_in(self._depot, feed)
         newest = self._depot.kept(feed)[:1]
-        wanted = [(row, pinned or row.last_serial) for row in newest]
-        if served is not None and wanted == [(served.kept, served.generation.serial)]:
-            return served
+        session, serial = (pin.session, pin.serial) if pin else (None, None)
+        wanted = [(row, session or row.session, serial or row.last_serial) for row in newest]
+        if served is not None:
+            was = served.generation
+            if wanted == [(served.kept, was.session, was.serial)]:
+                return served
         try:
-            opened = self._depot.open_newest(feed, before=served, serial=pinned)
+            opened = self._depot.open_newest(feed, before=served, serial=serial, session=session)
         except Unavailable:
             return None
         except Corrupt as error:

@@ -2,7 +2,7 @@
 
     registry.memory     the gate's own: keys, highest head, files that failed, a held change
     registry.accepted   a person's word: the one change that may pass the guard
-    registry.pin        a person's word: the serial that serves until released
+    registry.pin        a person's word: the session and serial that serve until released
     registry.detached   a person's word: the feed is not followed
 
 Each is a note of its own, written whole: the gate and a person never write the same one.
@@ -30,6 +30,17 @@ from eir.sync.plan import Mark
 _log = logging.getLogger(__name__)
 
 MEMORY, ACCEPTED, PIN, DETACHED = "memory", "accepted", "pin", "detached"
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What is to serve until released: a serial means nothing without its session."""
+
+    session: str
+    serial: int
+
+    def __str__(self) -> str:
+        return f"serial {self.serial} of session {self.session}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +126,15 @@ class FeedKeeping:
         )
         self.depot.adopt(facts, head, deltas=files[1:], keep=self.keep, verified=True)
 
-    def pinned(self) -> int | None:
-        """The serial that is to serve until released; None: the newest."""
-        raw = self.depot.note(self.feed, PIN)
-        return int(raw) if raw else None
+    def pinned(self) -> Pin | None:
+        """What is to serve until released; None: the newest."""
+        serial, _, session = self.depot.note(self.feed, PIN).decode().partition(" ")
+        return Pin(session, int(serial)) if serial else None
 
-    def pin(self, serial: int | None) -> None:
-        """Have this kept serial serve, None: the newest again."""
-        self.depot.write_note(self.feed, PIN, str(serial).encode() if serial else b"")
+    def pin(self, pin: Pin | None) -> None:
+        """Have this serve, which is kept; None: the newest again."""
+        raw = f"{pin.serial} {pin.session}".encode() if pin else b""
+        self.depot.write_note(self.feed, PIN, raw)
 
     def detached(self) -> bool:
         """Whether the feed is not to be followed."""
@@ -157,8 +169,8 @@ def _words(change: Change) -> bytes:
     return json.dumps(asdict(change)).encode()
 
 
-def pinned_serial(depot: Depot, feed: str) -> int | None:
-    """The serial of a feed that is to serve until released; None: the newest."""
+def pinned_in(depot: Depot, feed: str) -> Pin | None:
+    """What of a feed is to serve until released; None: the newest."""
     return FeedKeeping(depot, feed, 1).pinned()
 
 

@@ -164,16 +164,19 @@ def test_who_did_what_is_told(node: Node, feed: Feed, config: Path) -> None:
     feed.publish(5_000, stolen=[1])
     assert sync(config).document["to"] == 2
     assert run("rollback", 1, "--why", "a wrong list", "--config", config).code == 0
-    (act,) = status(config)["events"]  # type: ignore[misc]
+    told = status(config)
+    (act,) = told["events"]  # type: ignore[misc]
+    pin = f"serial {told['pinned']} of session {told['pinned_session']}"
     assert (act["what"], act["why"], act["detail"]) == (
         "rolled-back",
         "a wrong list",
-        "registry serial 1",
+        f"registry {pin}",
     )
     assert me in act["who"]
-    told = run("status", "--config", config, "--json").document
-    assert told["happenings"][0]["what"] == "rolled-back"  # type: ignore[index]
-    assert any(f"pinned to serial 1 by {act['who']}" in alarm for alarm in alarms(config))
+    now = run("status", "--config", config, "--json").document
+    assert now["happenings"][0]["what"] == "rolled-back"  # type: ignore[index]
+    assert (told["pinned"], told["pinned_session"]) == (1, told["session"])
+    assert any(f"pinned to {pin} by {act['who']}" in alarm for alarm in alarms(config))
     assert run("rollback", 0, "--config", config).code == 0
     assert "released" in run("sync", "status", "--config", config).out
     assert "a wrong list" in run("status", "--config", config).out

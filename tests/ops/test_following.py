@@ -40,13 +40,15 @@ class Feed:
         desk.mkdir()
         self.publisher = Publisher(self.site, KEY, desk, Habits())
 
-    def publish(self, count: int, stolen: Sequence[int] = (), **more: Listed) -> Published:
+    def publish(
+        self, count: int, stolen: Sequence[int] = (), *, new_session: bool = False, **more: Listed
+    ) -> Published:
         self.now += 1
         white = frozenset((FIRST + n,) for n in range(0, 2 * count, 2))
         black = frozenset((FIRST + 2 * n,) for n in stolen)
         content = generation_of({"white": Listed(white), "black.stolen": Listed(black), **more})
         edition = self.publisher.look([ROOT.public], now=self.now)
-        return self.publisher.publish(content, edition, now=self.now)
+        return self.publisher.publish(content, edition, now=self.now, new_session=new_session)
 
 
 @pytest.fixture
@@ -200,6 +202,29 @@ def test_a_rollback_pins_until_released(node: Node, feed: Feed, config: Path) ->
     assert run("rollback", 99, "--config", config).code == 3
     shown = run("diff", 1, 3, "--config", config, "--json").document
     assert shown["sections"] == {"black.stolen": {"removed": 0, "added": 2}}
+
+
+def test_a_pin_means_the_same_in_a_new_session(feed: Feed, config: Path) -> None:
+    with serving(config.parent) as node:
+        node.wait_for("sync: snapshot [first-load]")
+        old = status(config)["session"]
+        feed.publish(5_000, stolen=[1])
+        assert sync(config).document["to"] == 2
+        assert run("rollback", 1, "--config", config).code == 0
+        feed.publish(5_000, stolen=[1], new_session=True)
+        ran = sync(config).document
+        assert (ran["reason"], ran["to"]) == ("new-session", 1)
+        told = status(config)
+        assert (told["pinned"], told["pinned_session"]) == (1, old)
+        assert told["session"] != old
+        assert f"serial 1 of session {old}" in run("sync", "status", "--config", config).out
+        asked = "check", FIRST + 2, "--config", config, "--json"
+        assert run(*asked).document["status"] == "STATUS_GREYLISTED"
+        assert node.stop() == 0
+    with serving(config.parent):
+        assert run(*asked).document["status"] == "STATUS_GREYLISTED"
+        assert run("rollback", 0, "--config", config).code == 0
+        assert run(*asked).document["status"] == "STATUS_BLACKLISTED"
 
 
 def test_lists_are_loaded_only_when_the_feed_is_left(feed: Feed, config: Path) -> None:

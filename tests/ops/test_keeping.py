@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from eir.errors import Corrupt
 from eir.feed.head import Serial
-from eir.ops.keeping import FeedKeeping
+from eir.ops.keeping import FeedKeeping, Pin
 from eir.store.depot import Depot
 from eir.sync.client import Change, Memory
 from eir.sync.plan import Mark
@@ -70,9 +70,9 @@ def test_one_change_is_accepted_and_no_other(tmp_path: Path) -> None:
 
 def test_a_pin_and_a_detachment_last_until_taken_back(tmp_path: Path) -> None:
     one = keeping(tmp_path / "depot")
-    one.pin(9)
+    one.pin(Pin("s", 9))
     one.detach()
-    assert (keeping(tmp_path / "depot").pinned(), one.detached()) == (9, True)
+    assert (keeping(tmp_path / "depot").pinned(), one.detached()) == (Pin("s", 9), True)
     one.pin(None)
     one.attach()
     assert (one.pinned(), one.detached()) == (None, False)

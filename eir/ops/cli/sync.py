@@ -22,7 +22,7 @@ from eir.ops.chronicle import happenings, this_person
 from eir.ops.cli.ask import utc
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.following import STATUS, follow_once
-from eir.ops.keeping import FeedKeeping, depot_of
+from eir.ops.keeping import FeedKeeping, Pin, depot_of
 from eir.ops.settings.config import Config, load_config
 from eir.ops.settings.follow import Follow
 from eir.ops.weighing import beside_in, judge_by
@@ -200,18 +200,21 @@ def rollback(
 ) -> None:
     """Have an older serial serve until released, by SERIAL 0.
 
+    Where several sessions of the feed are kept, it is the newest one's that has this serial.
     The feed is followed on meanwhile, but nothing newer serves, and grace time stands still. Every
     status says so. It is weighed as any change is: `eir sync accept` may be needed.
     """
     settings = load_config(config)
     keeping = FeedKeeping(depot_of(settings.node), OPERATOR if operator else REGISTRY, 1)
+    pin = None
     if serial:
-        keeping.depot.open_newest(keeping.feed, serial=serial)
-    keeping.pin(serial or None)
-    detail = f"{keeping.feed} serial {serial}" if serial else f"{keeping.feed}: the newest again"
+        kept = keeping.depot.open_newest(keeping.feed, serial=serial).generation
+        pin = Pin(kept.session, serial)
+    keeping.pin(pin)
+    detail = f"{keeping.feed} {pin}" if pin else f"{keeping.feed}: the newest again"
     _write_down(keeping.depot, "rolled-back" if serial else "released", why, detail)
     told = _reload(settings)
-    what = f"serial {serial} is pinned" if serial else "released: the newest serves"
+    what = f"{pin} is pinned" if pin else "released: the newest serves"
     console.out.print(what if told else f"{what}, once a node runs")
 
 
@@ -294,7 +297,7 @@ def _document(outcome: SyncOutcome) -> dict[str, object]:
 
 
 def _status_of(keeping: FeedKeeping, follow: Follow) -> dict[str, Any]:
-    memory, reached = keeping.memory(), keeping.reached()
+    memory, reached, pin = keeping.memory(), keeping.reached(), keeping.pinned()
     raw = keeping.depot.note(keeping.feed, STATUS)
     running: dict[str, Any] = (
         json.loads(raw) if raw else {"stale": False, "outcomes": [], "next": 0, "made_at": 0}
@@ -308,7 +311,8 @@ def _status_of(keeping: FeedKeeping, follow: Follow) -> dict[str, Any]:
         "head_serial": highest.serial if highest else 0,
         "head_made_at": made_at,
         "stale": _stale(follow, running, made_at),
-        "pinned": keeping.pinned() or 0,
+        "pinned": pin.serial if pin else 0,
+        "pinned_session": pin.session if pin else "",
         "detached": keeping.detached(),
         "waiting": "; ".join(filter(None, figures)),
         "next": running["next"],
@@ -336,7 +340,8 @@ def _print_status(told: dict[str, Any]) -> None:
     if told["stale"] and made_at:
         rows.add_row("stale", "no good head for too long")
     if told["pinned"]:
-        rows.add_row("pinned", f"to serial {told['pinned']}, until `eir rollback 0`")
+        pin = Pin(told["pinned_session"], told["pinned"])
+        rows.add_row("pinned", f"to {pin}, until `eir rollback 0`")
     if told["detached"]:
         rows.add_row("detached", "by `eir load --detach-feed`, until `eir sync run`")
     if told["waiting"]:
