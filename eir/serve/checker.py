@@ -92,12 +92,12 @@ class Checker:
             if serving.noting is not None:
                 serving.noting.note(verdicts.rows, imei, msisdn, imsi, now)
             counters.decided(time.perf_counter_ns() - begun)
-        rows = verdicts.rows
+        status, decided, code, _ = verdicts.rows.T.copy()
         return Answer(
-            status=rows[:, 0],
-            decided=rows[:, 1],
-            code=rows[:, 2],
-            reason=tables.reasons[rows[:, 2]],
+            status=status,
+            decided=decided,
+            code=code,
+            reason=tables.reasons.take(code),
             valid_until=verdicts.valid_until,
             registry_serial=tables.registry.serial,
             operator_serial=tables.operator.serial if tables.operator else 0,
