@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 Sample = Mapping[str, float]
-_FAULTS: Final = ("wrong", "missing")
+_FAULTS: Final = ("wrong", "refused", "missing")
 _FOLDERS: Final = re.compile(r"(?<!\w)/(?:[^\s/'\"]+/)+")
 
 

@@ -124,7 +124,7 @@ def measure(tool: Path, file: Path, engine: str, bound: int, chosen: argparse.Na
         for name in ("per_s", "p50_us", "p99_us", "max_us"):
             line["answered_" + name] = round(statistics.median(run[name] for run in found))
         line["refused_share"] = round(
-            statistics.median(run["missing"] / run["sent"] for run in found), 3
+            statistics.median((run["refused"] + run["missing"]) / run["sent"] for run in found), 3
         )
         line["wrong"] = sum(run["wrong"] for run in found)
         wrong += line["wrong"]

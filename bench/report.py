@@ -244,14 +244,16 @@ def _during(lines: Sequence[Line]) -> str:
         quantiles = [_shown(line, f"{name}_us") for name in ("p50", "p99", "p999", "max")]
         when = "quiet" if line["when"] == "quiet" else f"**{line['event']}**"
         rate = f"{line['rate_per_s']:,}"
-        rows.append((line["subject"], when, rate, *quantiles, ratio, _shown(line, "event_s")))
-    head = ("server", "", "checks/s", "p50", "p99", "p99.9", "max", "p99 × quiet", "it took, s")
+        rest = (ratio, _shown(line, "shed"), _shown(line, "event_s"))
+        rows.append((line["subject"], when, rate, *quantiles, *rest))
+    head = ("server", "", "checks/s", "p50", "p99", "p99.9", "max", "p99 × quiet")
+    head += ("shed", "it took, s")
     told = (
         "Open loop at half of the door's own peak, microseconds; each event beside a quiet run\n"
         "just before it. The node has all cores here, as in service, and the generator goes\n"
         "before it, as a machine of its own would. A window begins half a second before the event\n"
         "and ends with it: when the delta, the base or the generation serves. What swaps in was\n"
-        "built beforehand.\n\n"
+        "built beforehand. Shed: calls that were refused at once since too many waited.\n\n"
     )
     return told + _table(head, rows) if rows else ""
 

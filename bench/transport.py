@@ -136,7 +136,7 @@ def load(
     told = json.loads(said)
     if "failed" in told:
         raise RuntimeError(f"{subject.name}: {told['failed']}")
-    answered = told["sent"] - told["missing"]
+    answered = told["sent"] - told["refused"] - told["missing"]
     told["cpu_us"] = (cpu_seconds(subject.pid) - before) / max(answered, 1) * 1e6
     return {name: float(value) for name, value in told.items()}
 
@@ -158,6 +158,7 @@ def throughput(bench: Bench, subjects: Sequence[Subject]) -> dict[str, float]:
                     "checks_per_s": sample["per_s"] * size,
                     "cpu_us_per_check": sample["cpu_us"] / size,
                     "wrong": sample["wrong"],
+                    "refused": sample["refused"],
                     "missing": sample["missing"],
                 }
                 for sample in samples
@@ -185,6 +186,7 @@ def redis_throughput(bench: Bench, subject: Subject, keys: int) -> float:
                 "checks_per_s": sample["per_s"],
                 "cpu_us_per_check": sample["cpu_us"],
                 "wrong": sample["wrong"],
+                "refused": sample["refused"],
                 "missing": sample["missing"],
             }
             for sample in samples
@@ -228,7 +230,8 @@ def latency(bench: Bench, subjects: Sequence[Subject], peaks: Mapping[str, float
 
 def latencies(sample: Sample) -> Sample:
     """What is told of an open loop."""
-    names = ("p50_us", "p90_us", "p99_us", "p999_us", "max_us", "late_p99_us", "wrong", "missing")
+    names = ("p50_us", "p90_us", "p99_us", "p999_us", "max_us", "late_p99_us")
+    names += ("wrong", "refused", "missing")
     return {name: float(sample[name]) for name in names}
 
 

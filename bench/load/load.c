@@ -8,7 +8,8 @@
 // question should have left (no coordinated omission). RATE 0: closed loop, IN_FLIGHT always out.
 // QUESTIONS: u32 count, then for each u32 question bytes, u32 answer bytes, question, answer.
 // A gRPC answer must begin with the answer's bytes (what follows are the serials of the data); a
-// Redis answer must equal it. Prints one JSON object; exit code 1 when an answer was wrong or missing.
+// Redis answer must equal it. Prints one JSON object; exit code 1 when an answer was wrong, refused (its
+// stream ended without one) or missing.
 // SIGINT ends the asking as the end of SECONDS does.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -51,7 +52,7 @@ static size_t headers_size;
 static int is_grpc, epoll;
 static float *latencies, *lateness;
 static size_t latency_count, latency_room, lateness_count, lateness_room;
-static uint64_t sent, right, wrong, missing, outstanding;
+static uint64_t sent, right, wrong, refused, missing, outstanding;
 static double measured_from, last_answer;
 static volatile sig_atomic_t told_to_end;
 
@@ -186,7 +187,7 @@ static void settle(Connection *c, Slot *slot, double at) {
     if (!slot->waits) return;
     const Question *q = &questions[slot->question];
     uint32_t least = is_grpc ? q->answer_size + 5 : q->answer_size;
-    if (slot->seen == 0) missing++;
+    if (slot->seen == 0) refused++;
     else if (slot->wrong || slot->seen < least) wrong++;
     else if (slot->due >= measured_from) {
         right++;
@@ -315,9 +316,9 @@ static double quantile_us(float *values, size_t count, double share) {
 static void report(double seconds) {
     qsort(latencies, latency_count, sizeof(float), ascending);
     qsort(lateness, lateness_count, sizeof(float), ascending);
-    printf("{\"sent\": %lu, \"right\": %lu, \"wrong\": %lu, \"missing\": %lu, \"seconds\": %.3f, "
-           "\"per_s\": %.1f",
-           sent, right, wrong, missing, seconds, right / seconds);
+    printf("{\"sent\": %lu, \"right\": %lu, \"wrong\": %lu, \"refused\": %lu, \"missing\": %lu, "
+           "\"seconds\": %.3f, \"per_s\": %.1f",
+           sent, right, wrong, refused, missing, seconds, right / seconds);
     const struct { const char *name; double share; } shown[] = {
         {"p50_us", .5}, {"p90_us", .9}, {"p99_us", .99}, {"p999_us", .999}, {"max_us", 1}};
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
@@ -380,5 +381,5 @@ int main(int count, char **words) {
     missing += outstanding;
     double span = rate > 0 ? seconds : (last_answer > measured_from ? last_answer - measured_from : seconds);
     report(span);
-    return wrong || missing || !right;
+    return wrong || refused || missing || !right;
 }
