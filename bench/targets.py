@@ -175,7 +175,8 @@ TARGETS: Final = (
         bound_by=_WAITING,
     ),
     Target(
-        "… × pipelined Redis GET", _rates(NATIVE, "Redis GET", BATCH, PIPELINED), least=3
+        "… × pipelined Redis GET", _rates(NATIVE, "Redis GET", BATCH, PIPELINED), least=3,
+        bound_by=_WAITING,
     ),
     Target(
         "decide kernel, batch 512, slowest mix, clustered serials", _kernel("clustered"),
@@ -227,16 +228,17 @@ TARGETS: Final = (
         "… peak memory",
         _of("load", "peak_bytes", scale=1e-9, subject=LOAD),
         most=6, unit=" GB", nation=True,
+        bound_by="what is sorted, and the snapshot's pages while it is verified",
     ),
     Target(
         "a worker's start to its first verdict", _of("start", "seconds", subject=SUCCESSOR),
-        most=0.5, unit=" s", nation=True,
+        most=0.5, unit=" s", nation=True, bound_by="touching every page that it maps",
     ),
     Target(
         "a node's cold start to its first verdict",
         _of("start", "seconds", subject="eir serve, to its first verdict"),
         most=5, unit=" s", nation=True,
-        bound_by="verifying the snapshots (hash, structure, digest) and building the sieve",
+        bound_by="hashing both feeds' snapshots on one core, and building the sieve",
     ),
     Target(
         "delta of 100,000: head seen to served, durable", _delta, most=1, unit=" s", nation=True,
