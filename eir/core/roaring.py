@@ -30,8 +30,8 @@ def encoded(batches: Iterable[U64]) -> NDArray[np.uint8]:
     ascend.
     """
     surveys, bodies = [], []
-    for keys in _whole_containers(batches):
-        rows = np.empty((_containers(keys), _WORDS), np.int64)
+    for keys, count in _whole_containers(batches):
+        rows = np.empty((count, _WORDS), np.int64)
         body = np.zeros(_survey(keys, rows), np.uint8)
         _write_bodies(keys, rows, body)
         surveys.append(rows)
@@ -46,19 +46,23 @@ def encoded(batches: Iterable[U64]) -> NDArray[np.uint8]:
     return data
 
 
-def _whole_containers(batches: Iterable[U64]) -> Iterator[U64]:
-    """The same keys, cut where containers end. Raises ValueError where they don't ascend."""
+def _whole_containers(batches: Iterable[U64]) -> Iterator[tuple[U64, int]]:
+    """The same keys, cut where containers end, with how many containers these are.
+
+    Raises ValueError where the keys don't ascend.
+    """
     carried = np.empty(0, np.uint64)
     for batch in batches:
         keys = np.concatenate([carried, batch]) if len(carried) else batch
-        if _containers(keys) < 0:
+        count = _containers(keys)
+        if count < 0:
             raise ValueError("keys must ascend without repeats, within and across batches")
         if len(keys):
             begin = keys[-1] >> np.uint64(16) << np.uint64(16)
             end = int(np.searchsorted(keys, begin))
-            yield keys[:end]
+            yield keys[:end], count - 1
             carried = keys[end:]
-    yield carried
+    yield carried, min(len(carried), 1)
 
 
 @compiled
