@@ -163,19 +163,21 @@ def _steps(scratch: Scratch, each: _Found, layout: Layout, number: int) -> Itera
         )
         yield Step((name,), went, {name: came}, kept)
         return
-    action = ACTIONS[each.file.format][each.part.why]
-    come = {
-        name: _rows(scratch, number, spec_of(name).words, bit) for name, bit in layout.lists.items()
-    } if action != "remove" or each.file.format is FileFormat.DIRBS_EXCEPTIONS else {}  # fmt: skip
+    lists, made_by = tuple(layout.lists), each.file.format
+    action = ACTIONS[made_by][each.part.why]
+    gone = partial(
+        _rows, scratch, number, 2 if made_by is FileFormat.DIRBS_NOTIFICATIONS else 1, -1
+    )
+    if action == "remove" and made_by is not FileFormat.DIRBS_EXCEPTIONS:
+        yield Step(lists, gone())
+        return
+    rows = {n: _rows(scratch, number, spec_of(n).words, bit) for n, bit in layout.lists.items()}
     if action == "add":
-        yield Step(tuple(layout.lists), come=come, first=each.part.base == WHOLE)
-    elif come and action == "remove":
-        for name, rows in come.items():
-            yield Step((name,), rows)
+        yield Step(lists, come=rows, first=each.part.base == WHOLE)
+    elif action == "change":
+        yield Step(lists, gone(), rows)
     else:
-        words = 2 if each.file.format is FileFormat.DIRBS_NOTIFICATIONS else 1
-        gone = _rows(scratch, number, words, -1)
-        yield Step(tuple(layout.lists), gone, come)
+        yield from (Step((name,), left) for name, left in rows.items())
 
 
 _OPERATIONS: Final = ("add", "delete", "update")
