@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict, Unpack
 
 import grpc
 
@@ -72,6 +72,16 @@ def _questions(bench: Bench, subject: Subject, kind: str) -> Path:
     return bench.files[f"{kind}-constant" if subject.constant else kind]
 
 
+class How(TypedDict, total=False):
+    """What ``asking`` takes."""
+
+    kind: str
+    rate: float
+    in_flight: int
+    connections: int
+    seconds: float
+
+
 @contextlib.contextmanager
 def asking(
     bench: Bench,
@@ -81,9 +91,9 @@ def asking(
     rate: float = 0.0,
     in_flight: int = IN_FLIGHT,
     connections: int = CONNECTIONS,
-    seconds: float,
+    seconds: float = 0.0,
 ) -> Iterator[subprocess.Popen[str]]:
-    """The load generator, at work. Rate 0: as fast as it goes.
+    """The load generator, at work. Rate 0: as fast as it goes; seconds 0: as long as any run.
 
     Where the system lets it, it goes before all others, as a machine of its own would: what the
     server's side does must not make the questions late.
@@ -100,7 +110,7 @@ def asking(
         in_flight,
         connections,
         WARM_SECONDS,
-        seconds,
+        seconds or bench.seconds,
     ]
     with held_to(bench.client_cpus):
         process = subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, text=True)
@@ -111,27 +121,10 @@ def asking(
             process.kill()
 
 
-def load(
-    bench: Bench,
-    subject: Subject,
-    *,
-    kind: str = "check",
-    rate: float = 0.0,
-    in_flight: int = IN_FLIGHT,
-    connections: int = CONNECTIONS,
-    seconds: float | None = None,
-) -> Sample:
+def load(bench: Bench, subject: Subject, **how: Unpack[How]) -> Sample:
     """One run of the load generator; CPU of the server by check."""
     before = cpu_seconds(subject.pid)
-    with asking(
-        bench,
-        subject,
-        kind=kind,
-        rate=rate,
-        in_flight=in_flight,
-        connections=connections,
-        seconds=seconds or bench.seconds,
-    ) as process:
+    with asking(bench, subject, **how) as process:
         said, _ = process.communicate()
     told = json.loads(said)
     if "failed" in told:
