@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from eir.core.jit import compiled, load16
+from eir.core.jit import compiled, inlined, load16
 
 U64 = NDArray[np.uint64]
 
@@ -59,7 +59,7 @@ def build(columns: Mapping[str, int], keys: int, batches: Iterable[tuple[str, U6
     return Sieve(lines, columns)
 
 
-@compiled
+@inlined
 def spread(key):
     """The key's 64 well mixed bits."""
     word = key * _FIRST
@@ -68,7 +68,7 @@ def spread(key):
     return word ^ (word >> np.uint64(29))
 
 
-@compiled
+@inlined
 def line_of(word, lines):
     """The line of a spread key, of so many."""
     return np.int64(((word >> np.uint64(32)) * np.uint64(lines)) >> np.uint64(32))
@@ -87,7 +87,7 @@ def fill(lines, column, keys):
         lines[line, (places >> 10) & 31] |= bit
 
 
-@compiled
+@inlined
 def sift(address, lines, word):
     """A bit for each column that may hold the spread key, of lines at an address."""
     line = address + LINE_BYTES * line_of(word, lines)
