@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from eir.core.jit import compiled, load16, prefetch
+from eir.core.jit import compiled, inlined, load16, prefetch
 
 U64 = NDArray[np.uint64]
 
@@ -62,7 +62,7 @@ def build(columns: Mapping[str, int], keys: int, batches: Iterable[tuple[str, U6
     return Sieve(lines, columns)
 
 
-@compiled
+@inlined
 def spread(key):
     """The key's 64 well mixed bits."""
     word = key * _FIRST
@@ -71,7 +71,7 @@ def spread(key):
     return word ^ (word >> np.uint64(29))
 
 
-@compiled
+@inlined
 def line_of(word, lines):
     """The line of a spread key, of so many."""
     return np.int64(((word >> np.uint64(32)) * np.uint64(lines)) >> np.uint64(32))
@@ -93,7 +93,7 @@ def fill(lines, column, keys):
         lines[line, (places >> 10) & 31] |= bit
 
 
-@compiled
+@inlined
 def sift(address, lines, word):
     """A bit for each column that may hold the spread key, of lines at an address."""
     line = address + LINE_BYTES * line_of(word, lines)

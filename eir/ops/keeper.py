@@ -34,7 +34,7 @@ from eir.ops.compaction import Compaction, CompactionState
 from eir.ops.crew import Crew
 from eir.ops.doors import listened, settled
 from eir.ops.following import Following
-from eir.ops.keeping import depot_of, pinned_in
+from eir.ops.keeping import depot_of, may_be_pinned, pinned_in
 from eir.ops.meters import MetricsPage
 from eir.ops.node_words import (
     admin_settings,
@@ -95,7 +95,7 @@ class Keeper:
             self._depot,
             bounds=lambda: self._config.compaction,
             served=lambda feed: self._taken.get(feed),
-            pinned=lambda feed: pinned_in(self._depot, feed) is not None,
+            pinned=partial(may_be_pinned, self._depot),
             keep=self._bases_kept,
             serve=self._serve_reached,
             clock=clock,

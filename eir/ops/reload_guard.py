@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import replace
 from typing import Final
 
@@ -21,6 +22,8 @@ from eir.serve.guard import GuardLimits, objection
 from eir.serve.holder import Serving
 from eir.store.depot import Depot
 from eir.sync.client import Change
+
+_log = logging.getLogger(__name__)
 
 NODE: Final = "node"
 _WAITING, _ACCEPTED = "waiting", "accepted"
@@ -69,12 +72,18 @@ def weigh(
 
 
 def waiting(depot: Depot) -> tuple[str, str] | None:
-    """The change that the last reload was refused for, and its figures."""
+    """The change that the last reload was refused for, and its figures; None where the note is
+    damaged, too: it is weighed again then.
+    """
     raw = depot.note(NODE, _WAITING)
     if not raw:
         return None
-    fields = json.loads(raw)
-    return fields["change"], fields["figures"]
+    try:
+        fields = json.loads(raw)
+        return str(fields["change"]), str(fields["figures"])
+    except (ValueError, KeyError, TypeError) as error:
+        _log.error("%s is unreadable: %s", depot.folder / f"{NODE}.{_WAITING}", error)
+        return None
 
 
 def _wait_no_more(depot: Depot) -> None:
