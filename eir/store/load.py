@@ -28,7 +28,7 @@ from eir.core.imeiset import merged_ranges
 from eir.core.subscriber import ImsiCode, Numbering, imsi_text
 from eir.errors import Refused
 from eir.feed.codec import SnapshotFacts, SnapshotHead, SnapshotWriter
-from eir.store.importers import catalogue, plain, reading, streams
+from eir.store.importers import bare_lines, catalogue, plain, reading, streams
 from eir.store.importers.deltas import is_delta
 from eir.store.importers.layout import layout_of
 from eir.store.importers.manifest import ListFile, Manifest, read_manifest
@@ -258,7 +258,7 @@ class _Load:
         self, file: ListFile, piece: Piece, number: int, done: int, total: int
     ) -> FileOutcome:
         layout = layout_of(file, self._manifest, piece, now=self._now)
-        count = reading.read_piece(
+        count = bare_lines.read_lines(
             self._scratch,
             piece,
             layout,
