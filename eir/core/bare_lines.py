@@ -13,6 +13,7 @@ from eir import limits
 from eir.core.jit import compiled, load8
 
 IMEI, MSISDN, IMSI = 0, 1, 2
+_COMMA, _FEED, _RETURN = 44, 10, 13
 SHORTEST_LINE_BYTES = 6
 ROWS, LEFT, LINES, AT = range(4)
 """What ``counts`` holds: good rows, lines left, lines in all, bytes that were looked at."""
@@ -29,38 +30,43 @@ def take(address, size, fields, rows, wrong, left, counts):
     """
     at = row = odd = line = np.int64(0)
     while at < size and odd < len(left):
-        start = at
-        good = True
-        bad_check = np.int64(0)
-        for f in range(len(fields)):
-            if f > 0:
-                good = at < size and load8(address + at) == 44
-                at += 1
-            if good:
-                value, at, mistyped = _field(address, at, size, fields[f, 0])
-                good = value >= 0
-                bad_check |= mistyped
-                if good:
-                    rows[fields[f, 1], row] = np.uint64(value)
-            if not good:
-                break
-        if good and at < size:
-            if load8(address + at) == 13:
-                at += 1
-            good = at < size and load8(address + at) == 10
-            at += 1
-        if good:
-            wrong[row] = np.uint8(bad_check)
+        end, mistyped = _line(address, at, size, fields, rows, row)
+        if end >= 0:
+            wrong[row] = np.uint8(mistyped)
             row += 1
         else:
-            at = start
-            while at < size and load8(address + at) != 10:
-                at += 1
-            at = min(at + 1, size)
-            left[odd, 0], left[odd, 1], left[odd, 2] = start, at, line
+            end = at
+            while end < size and load8(address + end) != _FEED:
+                end += 1
+            end = min(end + 1, size)
+            left[odd, 0], left[odd, 1], left[odd, 2] = at, end, line
             odd += 1
+        at = end
         line += 1
     counts[ROWS], counts[LEFT], counts[LINES], counts[AT] = row, odd, line, at
+
+
+@compiled
+def _line(address, at, size, fields, rows, row):
+    """(where the next line begins, 1 for a wrong check digit) of a good line; else (-1, 0)."""
+    mistyped = np.int64(0)
+    for f in range(len(fields)):
+        if f > 0:
+            if at >= size or load8(address + at) != _COMMA:
+                return np.int64(-1), np.int64(0)
+            at += 1
+        value, at, wrong = _field(address, at, size, fields[f, 0])
+        if value < 0:
+            return np.int64(-1), np.int64(0)
+        rows[fields[f, 1], row] = np.uint64(value)
+        mistyped |= wrong
+    if at < size:
+        if load8(address + at) == _RETURN:
+            at += 1
+        if at >= size or load8(address + at) != _FEED:
+            return np.int64(-1), np.int64(0)
+        at += 1
+    return at, mistyped
 
 
 @compiled

@@ -9,7 +9,6 @@ JSON line: how many were accepted and refused, by kind. Any other end is a failu
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import resource
@@ -67,8 +66,8 @@ def samples() -> list[Sample]:
         sample(LIST, imeiset.build([small.CROWD], blocks)),
         sample(LIST, imeiset.build([small.array(3, 5)], blocks)),
         sample(LIST, imeiset.build([spread])),
-        sample(PAIRS, pairtable.build([(rows[:, 0].copy(), rows[:, 1].copy())], io.BytesIO())),
-        sample(PAIRS, pairtable.build([(spread, spread + np.uint64(7))], io.BytesIO())),
+        sample(PAIRS, pairtable.build([(rows[:, 0].copy(), rows[:, 1].copy())])),
+        sample(PAIRS, pairtable.build([(spread, spread + np.uint64(7))])),
         sample(PAIRS, pairtable.of_rows(lines, lines)),
         sample(PAIRS, pairtable.of_rows(lines[:496], lines[:496])),
         sample(
