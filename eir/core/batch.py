@@ -14,6 +14,7 @@ import numpy as np
 
 from eir.core.jit import (
     compiled,
+    inlined,
     load8,
     load32,
     load64,
@@ -164,7 +165,7 @@ def probe(desc, plan, imei, msisdn, imsi, scratch):
         settle(desc, plan, imei, scratch, asks)
 
 
-@compiled
+@inlined
 def map_numbers(desc, plan, imei, msisdn, imsi, scratch):
     """Fill NUMBER: as it was asked for, else that of the operator's table, else 0."""
     asks = 0
@@ -185,7 +186,7 @@ def map_numbers(desc, plan, imei, msisdn, imsi, scratch):
             scratch[NUMBER, i] = np.int64(number_of(desc, NONE, imsi[i]))
 
 
-@compiled
+@inlined
 def send_for_sieves(desc, imei, scratch):
     """The sieves' lines."""
     for sieve in (REGISTRY_SIEVE, OPERATOR_SIEVE, REGISTRY_OVERLAY_SIEVE, OPERATOR_OVERLAY_SIEVE):
@@ -210,7 +211,7 @@ def settle(desc, plan, imei, scratch, asks):
         send_for_values(desc, plan, scratch, asks)
 
 
-@compiled
+@inlined
 def send_for_slots(desc, plan, imei, scratch, asks):
     """The slots where the directories' searches begin; leaves each probe's KEY."""
     for a in range(asks):
@@ -223,7 +224,7 @@ def send_for_slots(desc, plan, imei, scratch, asks):
         prefetch(desc[section + DIRECTORY] + at * slot_bytes)
 
 
-@compiled
+@inlined
 def send_for_lines(desc, plan, scratch, asks):
     """Find the containers, and send for the one line to read, or for the fences of a search.
 
@@ -254,7 +255,7 @@ def send_for_lines(desc, plan, scratch, asks):
     return searches
 
 
-@compiled
+@inlined
 def line_in(slot, is_index, low):
     """Where in a container of bits the line of a key begins."""
     if is_index:
@@ -263,7 +264,7 @@ def line_in(slot, is_index, low):
     return low >> 3
 
 
-@compiled
+@inlined
 def send_for_blocks(desc, plan, scratch, searches):
     """Find the blocks of the searches: AT becomes the first entry's address, LEFT how many."""
     for s in range(searches):
@@ -277,7 +278,7 @@ def send_for_blocks(desc, plan, scratch, searches):
             prefetch(at + line)
 
 
-@compiled
+@inlined
 def conclude(desc, plan, scratch, asks):
     """Note what the probes came to; AT becomes the rank in an index, or -1."""
     for a in range(asks):
@@ -306,7 +307,7 @@ def conclude(desc, plan, scratch, asks):
             scratch[RANK, who] = rank
 
 
-@compiled
+@inlined
 def send_for_values(desc, plan, scratch, asks):
     """Where a key has several values the words, of a grey entry the rows that they stand in."""
     for a in range(asks):

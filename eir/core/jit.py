@@ -1,4 +1,4 @@
-"""The one road to the compiler: ``compiled`` and the loads that compiled code may use.
+"""The one road to the compiler: ``compiled``, ``inlined`` and the loads that compiled code may use.
 
 numba's own cache stamp covers only the file of the caller, so an edited function in another file
 would go unseen. Here the cache folder's name is a hash of every source in this package, of the
@@ -65,6 +65,11 @@ compiled = _njit(nogil=True, cache=True, _nrt=False)
 
 What is compiled allocates no arrays (the compiler refuses it), so it needs no numba runtime: with
 it, every call between functions counts references to its arrays by locked instructions.
+"""
+inlined = _njit(nogil=True, cache=True, _nrt=False, forceinline=True)
+"""The same, for what is called for each query: its machine code stands in its callers'.
+
+Left to itself the compiler inlines little, and a call passes an array as seven words.
 """
 
 

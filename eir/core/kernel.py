@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eir.core.jit import compiled, either, load32, load64
+from eir.core.jit import compiled, either, inlined, load32, load64
 from eir.core.layout import (
     ALL_HINTS,
     ALWAYS,
@@ -109,7 +109,7 @@ ENTRIES_AHEAD = 1_024
 """Among so many entries the end of a long run is looked for."""
 
 
-@compiled
+@inlined
 def hints_of(desc, key, number):
     """What the sieves say of a key and a number."""
     imei, msisdn = spread(key), spread(number)
@@ -129,21 +129,21 @@ def hints_of(desc, key, number):
     return hints
 
 
-@compiled
+@inlined
 def are_marked(desc, marks, imei, msisdn):
     """Whether one of two spread blocks of keys is marked."""
     address, shift = desc[marks], desc[marks + 1]
     return is_marked(address, shift, imei) or is_marked(address, shift, msisdn)
 
 
-@compiled
+@inlined
 def sifted(desc, sieve, word):
     """The columns that may hold a spread key."""
     lines = desc[sieve + 1]
     return sift(desc[sieve], lines, word) & FEED_HINTS if lines > 0 else np.int64(0)
 
 
-@compiled
+@inlined
 def rows_view(desc, section, key, hints):
     """The view with the key's rows: the overlay's if a delta touched the key, else the base's.
 
@@ -154,7 +154,7 @@ def rows_view(desc, section, key, hints):
     return section + BASE_VIEW if hints & desc[section + STANDING] != 0 else NOWHERE
 
 
-@compiled
+@inlined
 def in_list(desc, section, key, hints, found):
     """Membership of a list: among its single keys, or in one of its ranges."""
     asked = (hints | found) & desc[section + ASKED] != 0
@@ -310,7 +310,7 @@ def roams(desc, imsi):
     return desc[PLMN_COUNT] > 0
 
 
-@compiled
+@inlined
 def black_of(desc, key, active, hints, found):
     """Bit n for each active black list n with the key.
 
@@ -351,7 +351,7 @@ def later(now, grace_time):
     return max(now, grace_time)
 
 
-@compiled
+@inlined
 def subscriber_facts(desc, number, imsi, hints, found):
     """Stage one, the half that needs no device."""
     facts = np.int64(0)
@@ -368,7 +368,7 @@ def subscriber_facts(desc, number, imsi, hints, found):
     return facts
 
 
-@compiled
+@inlined
 def device_facts(desc, key, number, imsi, released, black, every, hints, found, rank):
     """Stage one, what the lists and bindings say of a device and its subscriber: facts, deadline.
 
@@ -424,7 +424,7 @@ def number_at(desc, imsi, rank):
     return number
 
 
-@compiled
+@inlined
 def facts_of(desc, key, number, imsi, late, grace_time, active, every, hints, found, rank):
     """Stage one: (facts, black, deadline, override's until).
 

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eir.core.jit import compiled, load64
+from eir.core.jit import compiled, inlined, load64
 from eir.core.sieve import spread
 
 U64 = NDArray[np.uint64]
@@ -54,7 +54,7 @@ def mark(table, shift, blocks):
             block += np.uint64(1)
 
 
-@compiled
+@inlined
 def is_marked(address, shift, word):
     """Whether the bit of a spread block is set in a table at an address."""
     place = word >> np.uint64(shift)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from eir import limits
-from eir.core.jit import compiled, trailing_zeros
+from eir.core.jit import inlined, trailing_zeros
 from eir.core.orders import reason_name
 from eir.core.status import Status as Status
 from eir.errors import Refused
@@ -212,7 +212,7 @@ class Policy:
         return sorted(reasons, key=lambda name: (place.get(name, len(place)), name))
 
 
-@compiled
+@inlined
 def decide(facts, black, deadline, grace_time, masks):  # noqa: C901 (a table, not a tangle)
     """The table: (row, code), where code is a fixed reason or BLACK_BASE + the black list's bit.
 
@@ -264,7 +264,7 @@ def decide(facts, black, deadline, grace_time, masks):  # noqa: C901 (a table, n
     return 16, 16
 
 
-@compiled
+@inlined
 def leaves_as(status, row, held, shadow):
     """What a decided status leaves as: in shadow nobody is refused, a hold spares rows 12–16."""
     if status in (BLACKLISTED, UNKNOWN) and (shadow or (held and row >= 12)):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eir.core.jit import compiled, either, load8, load16, load64, popcount
+from eir.core.jit import compiled, either, inlined, load8, load16, load64, popcount
 from eir.core.layout import (
     DATA,
     DIRECTORY,
@@ -57,13 +57,13 @@ def raise_fences(rows, data, fences):
                 fences[block] = load16(data + offset + stride * entry)
 
 
-@compiled
+@inlined
 def first_slot(container, slots):
     """The slot where the search for a container begins."""
     return np.int64((((container * GOLDEN) >> np.uint64(32)) * np.uint64(slots)) >> np.uint64(32))
 
 
-@compiled
+@inlined
 def find_slot(desc, view, key, slot_bytes):
     """Address of the directory slot of key's container, or 0."""
     directory, slots = desc[view + DIRECTORY], desc[view + SLOTS]
@@ -81,7 +81,7 @@ def find_slot(desc, view, key, slot_bytes):
         at = at + 1 if at + 1 < slots else 0
 
 
-@compiled
+@inlined
 def body_of(slot, is_index):
     """What a container's slot says: (offset in the data, bytes an entry, entries).
 
@@ -97,13 +97,13 @@ def body_of(slot, is_index):
     return np.int64(meta & np.uint64((1 << 44) - 1)), stride, np.int64(meta >> np.uint64(46))
 
 
-@compiled
+@inlined
 def first_entry(offset, stride, block):
     """The first entry, of 2 or 4 bytes from an offset on, that begins in a block or behind it."""
     return max(0, ((block << BLOCK_BITS) - offset + stride - 1) >> (stride >> 1))
 
 
-@compiled
+@inlined
 def block_of(fences, offset, stride, count, low):
     """(the first entry, how many) of the block in which to look for the last not above ``low``."""
     first, last = offset >> BLOCK_BITS, (offset + stride * (count - 1)) >> BLOCK_BITS
@@ -112,7 +112,7 @@ def block_of(fences, offset, stride, count, low):
     return entry, min(count, first_entry(offset, stride, block + 1)) - entry
 
 
-@compiled
+@inlined
 def last_at_most(at, stride, count, low):
     """Address of the last of ``count`` > 0 ascending uint16 not above ``low``, else of the first.
 
@@ -126,14 +126,14 @@ def last_at_most(at, stride, count, low):
     return at
 
 
-@compiled
+@inlined
 def entry_at(desc, view, offset, stride, count, low):
     """Address of a container's last entry that is not above ``low``, of its first if none is."""
     entry, left = block_of(desc[view + FENCES], offset, stride, count, low)
     return last_at_most(desc[view + DATA] + offset + stride * entry, stride, left, low)
 
 
-@compiled
+@inlined
 def covers(entry, stride, low):
     """Whether the key or run (start, length - 1) at an address is, or holds, ``low``."""
     start = load16(entry)
@@ -176,7 +176,7 @@ def rank_of(desc, view, key):
     return rank_in_slot(desc, view, slot, key) if slot != 0 else np.int64(-1)
 
 
-@compiled
+@inlined
 def rank_in_slot(desc, view, slot, key):
     """The place of a key whose container's slot this is, or -1."""
     body, low = desc[view + DATA], np.int64(key & np.uint64(0xFFFF))
@@ -188,7 +188,7 @@ def rank_in_slot(desc, view, slot, key):
     return first + ((at - body - offset) >> 1) if load16(at) == low else np.int64(-1)
 
 
-@compiled
+@inlined
 def rank_in_container(slot, body, low):
     """The place of a key in a container of lines, or -1."""
     meta = load64(slot + 16)
@@ -198,7 +198,7 @@ def rank_in_container(slot, body, low):
     return np.int64(-1)
 
 
-@compiled
+@inlined
 def rank_in_lines(body, place, first):
     """One cache line: is the bit there, and how many stand before it.
 

@@ -23,7 +23,7 @@ from eir.core.explanation import Explanation, Origin
 from eir.doors import eligibility_codec as codec
 from eir.doors.rpc_border import Context, answered, status_of
 from eir.doors.rpc_listen import Listener, TlsCredentials, new_server, serve, tls_of
-from eir.errors import Refused
+from eir.errors import Corrupt, Refused
 from eir.wire.v1 import admin_pb2 as wire
 
 SERVICE: Final = "eir.v1.Admin"
@@ -237,7 +237,7 @@ class AdminDoor:
             await context.abort(*status_of(refusal))
         try:
             changes = await self._node.reload(who)
-        except Refused as refusal:
+        except (Refused, Corrupt) as refusal:
             code, words = grpc.StatusCode.FAILED_PRECONDITION, str(refusal)
         except Exception as failure:
             code, words = status_of(failure)

@@ -65,7 +65,12 @@ def unchanged(depot: Depot, policy: Policy, grace_lag: int, last: Served) -> boo
         return False
     found = {}
     for feed in (REGISTRY, OPERATOR):
-        rows, pin = depot.kept(feed), pinned_in(depot, feed)
+        rows = depot.kept(feed)
+        try:
+            pin = pinned_in(depot, feed)
+        except Corrupt as damage:
+            _log.error("%s", damage)
+            return False
         for row in (passing(rows, pin.session, pin.serial) if pin else rows)[:1]:
             found[feed] = row.digests.get(pin.serial if pin else row.last_serial, "")
     return found == {feed: each.digest for feed, each in last.feeds.items()}

@@ -160,11 +160,6 @@ class Following:
         )
         return other if same else mine
 
-    @property
-    def judged_from(self) -> tuple[str, int] | None:
-        """Session and serial that the newest run judged changes against; None: nothing."""
-        return (self._reached.session, self._reached.serial) if self._reached else None
-
     def wake(self) -> None:
         """Ask now, and weigh a held change anew."""
         self._woken.set()
@@ -193,8 +188,9 @@ class Following:
     def figures(self) -> FeedFigures:
         """How it goes, for whoever watches from another thread."""
         at, last = self.outcomes[-1] if self.outcomes else (0, None)
-        keeping, pinned, memory, reached = self.keeping, self.keeping.pinned(), Memory(), 0
-        with contextlib.suppress(Corrupt):  # the runs say so
+        keeping, pinned, memory, reached = self.keeping, None, Memory(), 0
+        with contextlib.suppress(Corrupt):  # the runs and alarms say so
+            pinned = keeping.pinned()
             memory = keeping.memory()
             kept = keeping.reached()
             reached = kept[1] if kept else 0
@@ -223,7 +219,12 @@ class Following:
         alarms = []
         if self.keeping.detached():
             alarms.append("detached from the feed by `eir load --detach-feed`")
-        if (pinned := self.keeping.pinned()) is not None:
+        try:
+            pinned = self.keeping.pinned()
+        except Corrupt as damage:
+            pinned = None
+            alarms.append(f"the pin can't be read, and nothing newer serves: {damage}")
+        if pinned is not None:
             acts = happenings(self.keeping.depot.folder, "rolled-back", most=1)
             by = "".join(f" by {act.who} at {utc(act.at)}" for act in acts)
             alarms.append(f"pinned to {pinned}{by}: newer data do not serve until released")

@@ -127,9 +127,21 @@ class FeedKeeping:
         self.depot.adopt(facts, head, deltas=files[1:], keep=self.keep, verified=True)
 
     def pinned(self) -> Pin | None:
-        """What is to serve until released; None: the newest."""
-        serial, _, session = self.depot.note(self.feed, PIN).decode().partition(" ")
-        return Pin(session, int(serial)) if serial else None
+        """What is to serve until released; None: the newest. Raises Corrupt where the note is
+        damaged: nobody knows then which of the two was meant.
+        """
+        raw = self.depot.note(self.feed, PIN)
+        if not raw:
+            return None
+        serial, _, session = raw.partition(b" ")
+        try:
+            if serial.isdigit() and session:
+                return Pin(session.decode("ascii"), int(serial))
+            detail = "is no serial with its session"
+        except ValueError as error:
+            detail = f"unreadable ({error})"
+        where = str(self.depot.folder / f"{self.feed}.{PIN}")
+        raise Corrupt("pin", f"{detail}: `eir rollback` writes it anew", where=where)
 
     def pin(self, pin: Pin | None) -> None:
         """Have this serve, which is kept; None: the newest again."""
@@ -170,8 +182,16 @@ def _words(change: Change) -> bytes:
 
 
 def pinned_in(depot: Depot, feed: str) -> Pin | None:
-    """What of a feed is to serve until released; None: the newest."""
+    """What of a feed is to serve until released; None: the newest. Raises Corrupt as ``pinned``."""
     return FeedKeeping(depot, feed, 1).pinned()
+
+
+def may_be_pinned(depot: Depot, feed: str) -> bool:
+    """Whether something other than the newest is to serve, or it can't be told."""
+    try:
+        return pinned_in(depot, feed) is not None
+    except Corrupt:
+        return True
 
 
 def reached_in(depot: Depot, feed: str) -> Generation | None:

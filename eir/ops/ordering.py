@@ -231,7 +231,11 @@ def _is_in(origin: Origin, given: Given) -> bool:
 def _stopped(depot: Depot, given: Given, ready: bool) -> Given | None:
     """What keeps this serial from serving, None if it is on its way."""
     keeping = FeedKeeping(depot, OPERATOR, 1)
-    if pinned := keeping.pinned():
+    try:
+        pinned = keeping.pinned()
+    except Corrupt as damage:
+        return _fate(given, "unknown", str(damage))
+    if pinned:
         return _fate(given, "unknown", f"{pinned} is pinned, until `eir rollback 0 --operator`")
     if keeping.detached():
         return _fate(given, "unknown", "detached, until `eir sync run --operator`")

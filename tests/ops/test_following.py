@@ -75,6 +75,10 @@ def node(config: Path) -> Iterator[Node]:
         yield node
 
 
+def alarms(config: Path) -> list[str]:
+    return run("status", "--config", config, "--json").document["alarms"]  # type: ignore[return-value]
+
+
 def status(config: Path) -> dict[str, object]:
     return run("sync", "status", "--config", config, "--json").document
 
@@ -225,6 +229,28 @@ def test_a_pin_means_the_same_in_a_new_session(feed: Feed, config: Path) -> None
         assert run(*asked).document["status"] == "STATUS_GREYLISTED"
         assert run("rollback", 0, "--config", config).code == 0
         assert run(*asked).document["status"] == "STATUS_BLACKLISTED"
+
+
+def test_a_pin_that_cant_be_read_lets_nothing_newer_serve(feed: Feed, config: Path) -> None:
+    pin = config.parent / "depot" / "registry.pin"
+    with serving(config.parent) as node:
+        node.wait_for("sync: snapshot [first-load]")
+        assert run("rollback", 1, "--config", config).code == 0
+        pin.write_bytes(b"\xff" * 8)
+        feed.publish(5_001)
+        node.wait_for(f"{pin}: section pin: ")
+        (alarm,) = (line for line in alarms(config) if "the pin can't be read" in line)
+        assert str(pin) in alarm
+        ran = run("reload", "--config", config)
+        assert ran.code == 3
+        assert str(pin) in ran.err
+        assert served(config) == 1
+        node.stop()
+    with serving(config.parent) as node:
+        assert served(config) == 1
+        assert run("rollback", 0, "--config", config).code == 0
+        assert served(config) == 2
+        assert not any("pin" in line for line in alarms(config))
 
 
 def test_lists_are_loaded_only_when_the_feed_is_left(feed: Feed, config: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from eir.errors import Corrupt
 from eir.feed.head import Serial
-from eir.ops.keeping import FeedKeeping, Pin
+from eir.ops.keeping import FeedKeeping, Pin, may_be_pinned
 from eir.store.depot import Depot
 from eir.sync.client import Change, Memory
 from eir.sync.plan import Mark
@@ -56,6 +56,20 @@ def test_a_damaged_memory_is_no_empty_one(tmp_path: Path, raw: bytes) -> None:
     damaged.depot.write_note("registry", "memory", raw)
     with pytest.raises(Corrupt, match="memory"):
         damaged.memory()
+
+
+@pytest.mark.parametrize(
+    "raw", [b"9", b"x s", b"\xff\xff", b"9 \xff", "۳ s".encode(), b" s", b"{}"]
+)
+def test_a_damaged_pin_is_no_released_one(tmp_path: Path, raw: bytes) -> None:
+    damaged = keeping(tmp_path / "depot")
+    damaged.depot.write_note("registry", "pin", raw)
+    with pytest.raises(Corrupt, match="pin") as found:
+        damaged.pinned()
+    assert found.value.where == str(tmp_path / "depot" / "registry.pin")
+    assert may_be_pinned(damaged.depot, "registry")
+    damaged.pin(Pin("s", 9))
+    assert damaged.pinned() == Pin("s", 9)
 
 
 def test_one_change_is_accepted_and_no_other(tmp_path: Path) -> None:
