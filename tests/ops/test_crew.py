@@ -125,7 +125,7 @@ def test_a_nursery_stays_in_the_session_where_it_can_be_told_who_goes_first():
     made = Nursery(CONFIG)
     try:
         assert os.getsid(made.pid) == os.getsid(0)
-        assert os.getpgid(made.pid) == made.pid, "an interrupt from a terminal is the keeper's alone"
+        assert os.getpgid(made.pid) == made.pid, "a terminal's interrupt is the keeper's alone"
     finally:
         made.close()
 
