@@ -107,8 +107,21 @@ def compared(
                 )
 
 
+def hold_workers(admin: Path, cpus: frozenset[int]) -> None:
+    """Workers have the servers' cores, as in every other part; their keeper has what is left of
+    all. Where the scheduler moved a worker to the generator's core, it would wait there.
+    """
+    _until(admin.is_socket, f"{admin} is not there", every_s=0.01)
+    with NodeClient(f"unix:{admin}", timeout=10) as node:
+        pids = [worker.pid for worker in node.status().workers]
+    for pid in pids:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            os.sched_setaffinity(int(task), cpus)
+
+
 def asked_at_half(bench: Bench, subject: Subject, admin: Path) -> Door:
     """The door at half of its peak, measured now."""
+    hold_workers(admin, bench.server_cpus)
     load(bench, subject, seconds=1.0)
     peaks = [load(bench, subject)["per_s"] for _ in range(_PEAK_RUNS)]
     return Door(subject, admin, statistics.median(peaks) * 0.5)

@@ -110,6 +110,7 @@ class Run:
             load=self.tools.load,
             files=files,
             client_cpus=self.askers,
+            server_cpus=self.servers,
             rounds=self.rounds,
             seconds=self.seconds,
             devices=self.devices,

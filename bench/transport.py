@@ -52,6 +52,7 @@ class Bench:
     load: Path
     files: Mapping[str, Path]
     client_cpus: frozenset[int]
+    server_cpus: frozenset[int]
     rounds: int
     seconds: float
     devices: int

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from eir.core.jit import compiled, inlined, load16
+from eir.core.jit import compiled, inlined, load16, prefetch
 
 U64 = NDArray[np.uint64]
 
@@ -25,6 +25,9 @@ LINE_BYTES = 64
 BITS_A_KEY = 10
 IMEI_COLUMNS = 12
 """Of 16: three more are for sections that are asked for a number, and one is free."""
+
+_AHEAD = 24
+"""So many keys before its own a line is sent for: it comes from memory, not from a cache."""
 
 _FIRST = np.uint64(0x9E3779B97F4A7C15)
 _SECOND = np.uint64(0xC4CEB9FE1A85EC53)
@@ -78,6 +81,9 @@ def line_of(word, lines):
 def fill(lines, column, keys):
     """Put keys into a column; ``lines`` uint16[n, 32]."""
     for i in range(len(keys)):
+        if i + _AHEAD < len(keys):
+            coming = line_of(spread(keys[i + _AHEAD]), len(lines))
+            prefetch(lines.ctypes.data + LINE_BYTES * coming)
         word = spread(keys[i])
         line = line_of(word, len(lines))
         places = np.int64(word & np.uint64(0x7FFFF))

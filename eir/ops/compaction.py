@@ -299,7 +299,7 @@ async def _started(order: Order, files: tuple[int, int]) -> Process:
         stdout=PIPE,
         stderr=PIPE,
         pass_fds=files,
-        start_new_session=True,
+        process_group=0,
         env=os.environ | ONE_THREAD,
     )
 

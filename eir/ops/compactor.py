@@ -1,7 +1,7 @@
 """The process that writes the next base: reads a base and the deltas since, writes, and ends.
 
 Pinned: its order names session, serial and digest, and it writes that content or nothing. It comes
-after everybody else (SCHED_IDLE, idle disk class, first to go when memory is short), has one
+after everybody else (the last in turn, idle disk class, first to go when memory is short), has one
 thread, and dies with its keeper. It touches no depot: the keeper decides what becomes of the file.
 """
 
@@ -19,6 +19,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
+
+from eir.serve.courtesy import LAST, yield_to_answers
 
 ONE_THREAD: Final = dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
@@ -108,7 +110,7 @@ def step_back(keeper: int) -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != keeper:
         sys.exit(EXIT_TOLD)
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    yield_to_answers(LAST)
     number = _IOPRIO_SET.get(platform.machine())
     if number is not None:
         libc.syscall(number, _IOPRIO_WHO_PROCESS, 0, _IOPRIO_IDLE)

@@ -160,11 +160,6 @@ class Following:
         )
         return other if same else mine
 
-    @property
-    def judged_from(self) -> tuple[str, int] | None:
-        """Session and serial that the newest run judged changes against; None: nothing."""
-        return (self._reached.session, self._reached.serial) if self._reached else None
-
     def wake(self) -> None:
         """Ask now, and weigh a held change anew."""
         self._woken.set()

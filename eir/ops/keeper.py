@@ -18,7 +18,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from eir.core.generation import FEEDS, OPERATOR, REGISTRY
 from eir.core.tables import Tables
 from eir.doors.grpc_admin import AdminDoor, NodeStatus
 from eir.errors import Corrupt, Refused, Unavailable
-from eir.ops.accepted import rebuilt, unchanged, write_down
+from eir.ops.accepted import write_down
 from eir.ops.compaction import Compaction, CompactionState
 from eir.ops.crew import Crew
 from eir.ops.doors import listened, settled
@@ -52,11 +51,12 @@ from eir.ops.outbox import Outbox, OutboxFigures, opened_outbox
 from eir.ops.ports import Ports
 from eir.ops.reload_guard import waiting, weigh
 from eir.ops.settings.config import Config, load_config
+from eir.ops.starting import built_at_start
 from eir.ops.stopping import done_before, stop_on_signals, unwaited
 from eir.ops.sync_meters import FeedFigures
 from eir.ops.tally import Tally
 from eir.ops.watch import Reading, Watch, WatchFigures
-from eir.ops.weighing import Beside, judge_by
+from eir.ops.weighing import Beside, Footing, judge_by
 from eir.serve.checker import Checker
 from eir.serve.courtesy import yield_to_answers
 from eir.serve.handover import ServeOrder
@@ -90,6 +90,7 @@ class Keeper:
         self._reloads = {"done": 0, "refused": 0}
         self._reloading = asyncio.Lock()
         self._behind: Config | None = None
+        self._footings: dict[str, Footing] = {}
         self._followings = self._follow()
         self._compaction = Compaction(
             self._depot,
@@ -151,8 +152,12 @@ class Keeper:
         _log.info("proving the kernel%s", first)
         await asyncio.wrap_future(aside.submit(prove_kernel, noting=noting))
         self._crew.proven()  # in the nursery, beside what comes
-        self._taken, serving = await asyncio.wrap_future(aside.submit(self._build_at_start))
-        tables = serving.tables if serving else None
+        build, now = partial(built_at_start, self._depot, self._config), int(self._clock())
+        start = await asyncio.wrap_future(
+            aside.submit(build, build=self._build, serving_of=self._serving_of, now=now)
+        )
+        self._taken, self._config, self._behind = start.taken, start.config, start.behind
+        serving, tables = start.serving, start.serving.tables if start.serving else None
         self._holder.swap(serving)
         self._watch.look()
         self.addresses = await self._crew.start(
@@ -285,7 +290,7 @@ class Keeper:
             try:
                 if serving is not None and not weighed:
                     asked = (self._depot, config.guard, was, serving, now)
-                    judge = partial(weigh, *asked, again=feed is None)
+                    judge = partial(weigh, *asked, only=feed)
                     await loop.run_in_executor(aside, judge)
                 if serving is not None:
                     await loop.run_in_executor(aside, write_down, self._depot, serving, now, was)
@@ -312,7 +317,7 @@ class Keeper:
 
     def _follow(self) -> dict[str, Following]:
         """What follows each feed: the operator's, and the registry's where one is configured."""
-        judge = judge_by(self._beside, self._clock)
+        judge = judge_by(self._beside, self._clock, footing=self._footings.__setitem__)
         return {
             follow.feed: Following(
                 follow,
@@ -339,17 +344,11 @@ class Keeper:
     async def _serve_reached(self, feed: str) -> None:
         """Serve what the gate has let through, with the feed's times.
 
-        It was weighed against what it was built on; where something else serves, it is again.
+        It was weighed beside what served then; where something else serves, it is again.
         """
         async with self._reloading:
-            await self._take_up(self._config, feed=feed, weighed=self._serves_what_it_judged(feed))
-
-    def _serves_what_it_judged(self, feed: str) -> bool:
-        following, taken = self._followings.get(feed), self._taken.get(feed)
-        if following is None or taken is None:
-            return following is not None and following.judged_from is None
-        served = taken.generation
-        return following.judged_from == (served.session, served.serial)
+            weighed = self._footings.get(feed) == self._beside().footing()
+            await self._take_up(self._config, feed=feed, weighed=weighed)
 
     def _order(self, serving: Serving | None, config: Config) -> ServeOrder:
         """What workers are told: the verified files themselves, and what to make of them."""
@@ -364,37 +363,6 @@ class Keeper:
             grace_lag=serving.grace_lag,
             stale=serving.stale,
         )
-
-    def _build_at_start(self) -> tuple[dict[str, Opened], Serving | None]:
-        """What served last; what depot and configuration come to, if that is the same or the
-        first. None where no registry data is kept, or too little for a first load.
-        """
-        config, last = self._config, self._depot.served.last()
-        rules = config.policy, config.grace.grace_lag
-        if last is not None and not unchanged(self._depot, *rules, last):
-            before = rebuilt(self._depot, last)
-            if before is not None:
-                grace = replace(config.grace, grace_lag=last.grace_lag)
-                self._behind = config
-                self._config = replace(config, policy=before.policy, grace=grace)
-                return before.taken, self._serving_of(before.taken, self._config)
-            last = None
-        taken, serving = self._build(config)
-        if serving is None:
-            return taken, None
-        now = int(self._clock())
-        try:
-            if last is None:
-                weigh(self._depot, config.guard, None, serving, now)
-        except Refused as held:
-            _log.error("nothing serves: %s", held)
-            _close(taken, but={})
-            return {}, None
-        try:
-            write_down(self._depot, serving, now)
-        except OSError as fault:
-            _log.error("what serves can't be written down: %s", fault)
-        return taken, serving
 
     def _build(
         self, config: Config, only: str | None = None

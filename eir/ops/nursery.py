@@ -80,7 +80,7 @@ class Nursery:
             self._child = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,
+                process_group=0,
                 stdin=subprocess.DEVNULL,
                 env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )

@@ -36,28 +36,28 @@ def weigh(
     new: Serving,
     now: int,
     *,
-    again: bool = True,
+    only: str | None = None,
 ) -> None:
     """Let a change pass, or note it as waiting and raise Refused ``guard-held`` with its figures.
 
-    ``old``: what serves, None where nothing does. ``again``: also weigh what waits already.
+    ``old``: what serves, None where nothing does. ``only``: the one feed that moves of itself: then
+    what waits already is not weighed again, and what waits of others stands.
     """
     key = _key(old, new).encode()
-    if again and depot.note(NODE, _ACCEPTED) not in (b"", key):
+    if only is None and depot.note(NODE, _ACCEPTED) not in (b"", key):
         depot.write_note(NODE, _ACCEPTED, b"")
     if not key:
-        _wait_no_more(depot)
+        _wait_no_more(depot, only)
         return
     waits = waiting(depot)
-    if waits is not None and waits[0].encode() == key and not again:
+    if waits is not None and waits[0].encode() == key and only is not None:
         raise Refused("guard-held", f"{waits[1]}. Look, then: eir sync accept")
-    before = old.tables if old else None
     text = ""
     if depot.note(NODE, _ACCEPTED) != key and not _let_through(depot, old, new):
         changes = _changes(old, new) if old else []
         text = objection(
             bounds,
-            before,
+            old.tables if old else None,
             new.tables,
             changes,
             now=now,
@@ -65,41 +65,50 @@ def weigh(
             grace_before=old.grace_time(now) if old and old.grace_lag != new.grace_lag else None,
         )
     if text:
-        note = json.dumps({"change": key.decode(), "figures": text}).encode()
-        depot.write_note(NODE, _WAITING, note)
+        note = {"change": key.decode(), "figures": text, "feeds": _moved(old, new)}
+        depot.write_note(NODE, _WAITING, json.dumps(note).encode())
         raise Refused("guard-held", f"{text}. Look, then: eir sync accept")
-    _wait_no_more(depot)
+    _wait_no_more(depot, only)
 
 
 def waiting(depot: Depot) -> tuple[str, str] | None:
     """The change that the last reload was refused for, and its figures; None where the note is
     damaged, too: it is weighed again then.
     """
+    note = _note(depot)
+    return (note[0], note[1]) if note else None
+
+
+def _note(depot: Depot) -> tuple[str, str, list[str]] | None:
+    """The change, its figures, and the feeds whose data it moves."""
     raw = depot.note(NODE, _WAITING)
     if not raw:
         return None
     try:
         fields = json.loads(raw)
-        return str(fields["change"]), str(fields["figures"])
+        return str(fields["change"]), str(fields["figures"]), list(fields["feeds"])
     except (ValueError, KeyError, TypeError) as error:
         _log.error("%s is unreadable: %s", depot.folder / f"{NODE}.{_WAITING}", error)
         return None
 
 
-def _wait_no_more(depot: Depot) -> None:
+def _wait_no_more(depot: Depot, only: str | None) -> None:
+    """What waited is superseded; where one feed moved of itself, no more than what was of it."""
     if depot.note(NODE, _WAITING):
-        depot.write_note(NODE, _WAITING, b"")
+        note = _note(depot)
+        if only is None or note is None or only in note[2]:
+            depot.write_note(NODE, _WAITING, b"")
 
 
 def _let_through(depot: Depot, old: Serving | None, new: Serving) -> bool:
     """Whether all that differs are feeds' changes that a person has accepted at the gate."""
     if old is None or _rules(old) != _rules(new):
         return False
-    before = _generations(old)
+    after = _generations(new)
     return all(
         FeedKeeping(depot, feed, 1).accepted(Change(each.session, Serial(each.serial), each.digest))
-        for feed, each in _generations(new).items()
-        if feed not in before or before[feed].digest != each.digest
+        for feed, each in after.items()
+        if feed in _moved(old, new)
     )
 
 
@@ -132,6 +141,16 @@ def _changes(old: Serving, new: Serving) -> list[Delta]:
     ]
 
 
+def _moved(old: Serving | None, new: Serving) -> list[str]:
+    """The feeds whose content differs, by name."""
+    before = _generations(old) if old else {}
+    return sorted(
+        feed
+        for feed, each in _generations(new).items()
+        if feed not in before or before[feed].digest != each.digest
+    )
+
+
 def _rules(serving: Serving) -> tuple[Policy, int]:
     return serving.tables.policy, serving.grace_lag
 
@@ -141,12 +160,8 @@ def _key(old: Serving | None, new: Serving) -> str:
 
     What both have in common is not in it: a policy waits as the same while the data go on.
     """
-    before = _generations(old) if old else {}
-    origins = sorted(
-        (feed, each.digest)
-        for feed, each in _generations(new).items()
-        if feed not in before or before[feed].digest != each.digest
-    )
+    after = _generations(new)
+    origins = [(feed, after[feed].digest) for feed in _moved(old, new)]
     rules = [_rules(new)] if old is None or _rules(old) != _rules(new) else []
     changed = (origins, rules)
     return hashlib.sha256(repr(changed).encode()).hexdigest() if any(changed) else ""

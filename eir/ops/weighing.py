@@ -19,6 +19,15 @@ Judge = Callable[[Generation | None, Candidate], str]
 
 
 @dataclass(frozen=True, slots=True)
+class Footing:
+    """What a change is weighed on: (feed, session, serial, digest) that serve, and the rules."""
+
+    feeds: frozenset[tuple[str, str, int, str]]
+    policy: Policy
+    grace_lag: int
+
+
+@dataclass(frozen=True, slots=True)
 class Beside:
     """What serves while a change is weighed: each feed's data by its name, the policy, and up to
     when the registry was heard (Unix s), beyond which grace time goes on for ``grace_lag`` s.
@@ -33,11 +42,23 @@ class Beside:
     grace_lag: int
     idle: bool = False
 
-    def tables(self, feed: str, generation: Generation | None) -> Tables | None:
-        """What would serve with this in the feed's place; None without registry data."""
-        both = {**self.generations, feed: generation}
-        registry = both.get(REGISTRY)
-        return Tables(registry, both.get(OPERATOR), self.policy) if registry else None
+    def in_place(self, feed: str, generation: Generation | None) -> Beside:
+        """The same with this in the feed's place, or with nothing there."""
+        others = {name: each for name, each in self.generations.items() if name != feed}
+        return replace(self, generations=others | ({feed: generation} if generation else {}))
+
+    def tables(self) -> Tables | None:
+        """What would serve; None without registry data."""
+        registry = self.generations.get(REGISTRY)
+        return Tables(registry, self.generations.get(OPERATOR), self.policy) if registry else None
+
+    def footing(self) -> Footing:
+        """Names all of it, and keeps none of its memory."""
+        feeds = frozenset(
+            (each.feed, each.session, each.serial, each.digest)
+            for each in self.generations.values()
+        )
+        return Footing(feeds, self.policy, self.grace_lag)
 
 
 def beside_in(depot: Depot, limits: GuardLimits, policy: Policy, grace_lag: int) -> Beside:
@@ -47,12 +68,22 @@ def beside_in(depot: Depot, limits: GuardLimits, policy: Policy, grace_lag: int)
     return Beside(limits, policy, kept, heard, grace_lag, idle=depot.served.last() is None)
 
 
-def judge_by(beside: Callable[[], Beside], clock: Callable[[], float] = time.time) -> Judge:
-    """The guard of a feed, whichever it is."""
+def judge_by(
+    beside: Callable[[], Beside],
+    clock: Callable[[], float] = time.time,
+    *,
+    footing: Callable[[str, Footing], None] = lambda feed, footing: None,
+) -> Judge:
+    """The guard of a feed, whichever it is.
+
+    ``footing`` is told what a feed's change is weighed on: by the time that it would serve, the
+    other feed may have moved, too.
+    """
 
     def judge(old: Generation | None, candidate: Candidate) -> str:
         new, said = candidate.generation, beside()
-        before, after = (said.tables(new.feed, each) for each in (old, new))
+        footing(new.feed, said.in_place(new.feed, old).footing())
+        before, after = (said.in_place(new.feed, each).tables() for each in (old, new))
         if after is None:
             return ""
         if old is None and said.idle:

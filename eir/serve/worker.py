@@ -36,7 +36,7 @@ from eir.core.sieving import with_built_sieve
 from eir.core.tables import Tables
 from eir.errors import Corrupt, Refused
 from eir.feed.codec import open_mapped
-from eir.feed.delta_file import advance, decode_delta, read_frames
+from eir.feed.overlay_file import read_overlays
 from eir.serve.control import Control
 from eir.serve.counters import CountersFile
 from eir.serve.courtesy import take_short_turns
@@ -76,21 +76,15 @@ class Doors(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A generation, the files that it lies over, and how much of the chain behind is applied.
-
-    ``origin``: which file that is.
+    """A generation, and its ``base`` alone; the files that the base lies over, the first of which
+    is ``origin``; and the file of what deltas have made of it, where there is one.
     """
 
     generation: Generation
+    base: Generation
     files: tuple[Mapped, ...]
     origin: tuple[int, int]
-    chain_at: int
-
-    def leads_to(self, feed: HandedFeed) -> bool:
-        """Whether only deltas are lacking."""
-        mine = self.generation
-        same = (self.origin, mine.session) == (_identity(feed.files[0]), feed.session)
-        return same and mine.serial <= feed.serial
+    overlays: tuple[Mapped, ...] = ()
 
     def is_what(self, feed: HandedFeed) -> bool:
         mine = self.generation
@@ -210,8 +204,13 @@ class Worker:
         """Lay the order out beside what serves, swap, and let go of the old."""
         loop, counted = asyncio.get_running_loop(), self._counted
         held, serving = await loop.run_in_executor(self._side, self._laid_out, order)
-        kept = {file for each in held.values() for file in map(id, each.files)}
-        dropped = [old for old in self._held.values() if not kept & set(map(id, old.files))]
+        kept = {id(file) for each in held.values() for file in (*each.files, *each.overlays)}
+        dropped = [
+            file
+            for old in self._held.values()
+            for file in (*old.files, *old.overlays)
+            if id(file) not in kept
+        ]
         before = [self._holder.current()] if self._holder.ready else []
         self._held = held
         self._holder.swap(serving)
@@ -245,15 +244,9 @@ class Worker:
         before = self._held.get(feed.feed)
         if before is not None and before.is_what(feed):
             return before
-        if before is None or not before.leads_to(feed):
-            files = tuple(map(map_file, (feed.files[0], *feed.files[2:])))
-            for file in files:
-                file.prefault()
-            base = open_mapped(files[0].pages, trusted=True)
-            for sieve in files[1:]:
-                base = with_built_sieve(base, sieve.pages)
-            before = _Held(base, files, _identity(feed.files[0]), 0)
-        held = _caught_up(before, feed)
+        if before is None or before.origin != _identity(feed.files[0]):
+            before = _based(feed)
+        held = _overlaid(before, feed)
         if not held.is_what(feed):
             raise Corrupt("header", f"is not {feed.feed} serial {feed.serial}, as was announced")
         return held
@@ -275,22 +268,30 @@ def _identity(file: int) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _caught_up(held: _Held, feed: HandedFeed) -> _Held:
-    """With the deltas of the chain up to the serial that is asked for."""
-    generation, at = held.generation, held.chain_at
-    if generation.serial >= feed.serial or len(feed.files) < 2:
-        return held
-    for raw, after in read_frames(feed.files[1], at):
-        generation, at = advance(generation, *decode_delta(raw)), after
-        if generation.serial >= feed.serial:
-            break
-    return replace(held, generation=generation, chain_at=at)
+def _based(feed: HandedFeed) -> _Held:
+    """A feed's base alone, mapped."""
+    files = tuple(map(map_file, (feed.files[0], *feed.files[2:])))
+    for file in files:
+        file.prefault()
+    base = open_mapped(files[0].pages, trusted=True)
+    for sieve in files[1:]:
+        base = with_built_sieve(base, sieve.pages)
+    return _Held(base, base, files, _identity(feed.files[0]))
 
 
-def _let_go(dropped: list[_Held], before: list[Serving]) -> None:
+def _overlaid(held: _Held, feed: HandedFeed) -> _Held:
+    """With what deltas have made of its base."""
+    overlays = tuple(map(map_file, feed.files[1:2]))
+    generation = held.base
+    for file in overlays:
+        file.prefault()
+        generation = read_overlays(file.pages, held.base)
+    return replace(held, generation=generation, overlays=overlays)
+
+
+def _let_go(dropped: list[Mapped], before: list[Serving]) -> None:
     """Give the pages back by pieces, then the rest with the last references."""
-    for held in dropped:
-        for file in held.files:
-            file.release()
+    for file in dropped:
+        file.release()
     before.clear()
     dropped.clear()

@@ -40,6 +40,7 @@ from eir.core.generation import FEEDS, Generation
 from eir.errors import Conflict, Corrupt, Refused, Unavailable
 from eir.feed.codec import SnapshotFacts, SnapshotHead
 from eir.feed.delta_file import advance, decode_delta, write_frame
+from eir.feed.overlay_file import write_overlays
 from eir.store.durable import fsync_folder, write_durably
 from eir.store.kept import Kept, KeptDelta, NewFile, chain_of, kept_of, passing, retained
 from eir.store.served import ServedLog
@@ -57,6 +58,7 @@ class Opened:
     ``file``: the very snapshot file that was verified; ``chain``: the deltas since, verified, one
     frame behind the other, in the first ``chain_size`` bytes of a file without a name. Both are
     open, and the caller's to close.
+    ``overlays``: a file in memory with what they made of it, closed together with the generation.
     ``base``: the snapshot alone. ``sieve``: a file in memory with the bytes of the base's sieve,
     None where it has none; closed together with ``file``.
     """
@@ -67,6 +69,7 @@ class Opened:
     file: BinaryIO
     chain: BinaryIO
     chain_size: int
+    overlays: BinaryIO
     base: Generation
     sieve: BinaryIO | None
 
@@ -78,6 +81,8 @@ class Opened:
                 self.sieve.close()
         if other is None or other.chain is not self.chain:
             self.chain.close()
+        if other is None or other.overlays is not self.overlays:
+            self.overlays.close()
 
 
 class Depot:
@@ -295,7 +300,11 @@ class Depot:
                 damaged.append(error)
                 break
             size = write_frame(chain, raw, size)
-        return Opened(generation, row, tuple(damaged), file, chain, size, base, sieve)
+        if before is not None and before.generation is generation:
+            overlays = before.overlays
+        else:
+            overlays = write_overlays(generation, base)
+        return Opened(generation, row, tuple(damaged), file, chain, size, overlays, base, sieve)
 
     def _nameless(self) -> BinaryIO:
         """A new file that is gone when nobody has it open any more."""

@@ -12,13 +12,11 @@ Promises that what it returns was verified whole by this code, here or before. W
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -28,15 +26,12 @@ import numpy as np
 import pyroaring
 
 import eir.feed
-from eir import limits
 from eir.core.generation import Generation
 from eir.core.jit import STAMP
 from eir.core.sieving import with_built_sieve, with_sieve
+from eir.feed import paging
 from eir.feed.codec import open_file
 from eir.store.kept import Kept
-
-_MADV_POPULATE_READ: Final = 22
-"""As in Linux's asm-generic/mman-common.h; Python has no name for it."""
 
 
 def _stamp() -> str:
@@ -90,32 +85,18 @@ def sha256_of(file: int) -> str:
     Who reads it first settles in what pages the system keeps it: it is asked for huge ones, which
     save a probe most of its misses of the TLB. What is kept already stays as it is.
     """
-    seen, size = hashlib.sha256(), os.fstat(file).st_size
-    if size == 0:
+    seen = hashlib.sha256()
+    if os.fstat(file).st_size == 0:
         return seen.hexdigest()
-    places = range(0, size, limits.PREFAULT_PIECE_BYTES)
-    with (
-        mmap.mmap(file, 0, prot=mmap.PROT_READ) as mapped,
-        ThreadPoolExecutor(1, "read") as ahead,
-        memoryview(mapped) as view,
-    ):
-        with contextlib.suppress(OSError):
-            mapped.madvise(mmap.MADV_HUGEPAGE)
-        for at, _ in zip(places, ahead.map(partial(_bring_in, mapped), places), strict=True):
-            seen.update(view[at : at + limits.PREFAULT_PIECE_BYTES])
+    mapped = mmap.mmap(file, 0, prot=mmap.PROT_READ)
+    with contextlib.suppress(OSError):
+        mapped.madvise(mmap.MADV_HUGEPAGE)
+    pages = np.frombuffer(mapped, np.uint8)
+    with ThreadPoolExecutor(1, "read") as ahead:
+        brought = ahead.map(paging.bring_in, paging.pieces(pages))
+        for piece, _ in zip(paging.pieces(pages), brought, strict=True):
+            seen.update(piece.data)
     return seen.hexdigest()
-
-
-def _bring_in(mapped: mmap.mmap, at: int) -> None:
-    """Read a piece from the disk, where this system can be asked to (from Linux 5.14 on). Raises
-    OSError where the disk does not give it; whoever touched it would be ended by SIGBUS.
-    """
-    length = min(limits.PREFAULT_PIECE_BYTES, len(mapped) - at)
-    try:
-        mapped.madvise(_MADV_POPULATE_READ, at, length)
-    except OSError as fault:
-        if fault.errno == errno.EFAULT:
-            raise OSError(errno.EIO, os.strerror(errno.EIO)) from fault
 
 
 def _sieved(generation: Generation) -> tuple[Generation, BinaryIO | None]:

@@ -121,6 +121,15 @@ def test_a_nursery_says_proven_only_after_the_golden_table_has_passed(monkeypatc
     assert ours.recv(16) == b""
 
 
+def test_a_nursery_stays_in_the_session_where_it_can_be_told_who_goes_first():
+    made = Nursery(CONFIG)
+    try:
+        assert os.getsid(made.pid) == os.getsid(0)
+        assert os.getpgid(made.pid) == made.pid, "a terminal's interrupt is the keeper's alone"
+    finally:
+        made.close()
+
+
 def test_what_was_proven_here_is_told_apart_from_what_is_to_be_compiled(tmp_path, monkeypatch):
     monkeypatch.setattr(nursery, "CACHE_FOLDER", str(tmp_path))
     assert not nursery.was_proven(noting=False)

@@ -79,7 +79,7 @@ def test_an_acceptance_outlives_what_a_feed_brings_meanwhile(depot: Depot) -> No
     assert held(depot, shadow, enforced)
     accepted(depot)
     grown = serving({**STOLEN, "white": Listed(frozenset({(99,)}))}, policy=SHADOW)
-    weigh(depot, NONE_UNASKED, shadow, grown, NOW, again=False)
+    weigh(depot, NONE_UNASKED, shadow, grown, NOW, only="registry")
     write_down(depot, grown, NOW, shadow)
     assert not held(depot, shadow, enforced)
 

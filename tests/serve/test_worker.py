@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eir.core.delta import Change, Delta, Items, apply
 from eir.core.policy import Policy
 from eir.core.sieving import with_sieve
 from eir.errors import Corrupt, Refused, Unavailable
 from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
+from eir.feed.overlay_file import write_overlays
 from eir.serve import handover
 from eir.serve.checker import Checker
 from eir.serve.counters import read_counters
@@ -235,9 +237,12 @@ async def test_the_system_asks_it_to_end_and_it_drains(bench):
 async def test_the_sieve_of_a_snapshot_is_mapped_and_one_of_another_size_is_not(bench, cut):
     told = bench.feed(1, {"legacy": 0})
     legacy = with_sieve(open_snapshot(next(bench.folder.glob("1-*")))).sieve
-    chain, sieve = (os.memfd_create(name) for name in ("chain", "sieve"))
+    base = open_snapshot(next(bench.folder.glob("1-*")))
+    with write_overlays(base, base) as file:
+        overlays = os.dup(file.fileno())
+    sieve = os.memfd_create("sieve")
     os.write(sieve, legacy.lines.tobytes()[cut:])
-    files = (*told.files, chain, sieve)
+    files = (*told.files, overlays, sieve)
     bench.tell(ServeOrder(1, (replace(told, files=files),), Policy()))
     if cut:
         with pytest.raises(Corrupt, match="sieve"):
@@ -250,16 +255,27 @@ async def test_the_sieve_of_a_snapshot_is_mapped_and_one_of_another_size_is_not(
     assert "memfd:sieve" in Path("/proc/self/maps").read_text()
 
 
-async def test_a_chain_is_not_read_where_nothing_is_lacking(bench, monkeypatch):
+async def test_what_deltas_made_of_a_base_is_mapped_and_the_base_is_kept(bench):
     first = bench.feed(1, {"white": 0})
-    chain = os.open(os.devnull, os.O_RDONLY)
-    with_chain = HandedFeed(
-        *[getattr(first, n) for n in first.__slots__[:4]], (*first.files, chain)
-    )
-    monkeypatch.setattr("eir.serve.worker.read_frames", lambda *_: pytest.fail("it was read"))
-    bench.tell(ServeOrder(1, (with_chain,), Policy()))
-    assert (await bench.answer()).fault is None
+    base = open_snapshot(next(bench.folder.glob("1-*")))
+    bench.tell(ServeOrder(1, (replace(first, files=(os.dup(first.files[0]),)),), Policy()))
+    await bench.answer()
     assert bench.reasons() == {"not-activated"}
+    table = bench.holder.current().tables.registry.sections["white"].content
+    for serial, name, reason in ((2, "black.lost", 257), (3, "black.stolen", 256)):
+        change = Change(Items(KEYS[:0].reshape(-1, 1)), Items(KEYS.reshape(-1, 1)))
+        delta = Delta({name: change}, {name: reason})
+        made = apply(base, delta, serial=serial, made_at=serial, digest=f"{serial:032}")
+        with write_overlays(made, base) as file:
+            files = (os.dup(first.files[0]), os.dup(file.fileno()))
+        told = HandedFeed("registry", SESSION, serial, made.digest, files)
+        bench.tell(ServeOrder(serial, (told,), Policy()))
+        assert (await bench.answer()).fault is None
+        assert bench.reasons() == {name.removeprefix("black.")}
+        served = bench.holder.current().tables.registry
+        assert served.sections["white"].content is table
+    assert "memfd:overlays" in Path("/proc/self/maps").read_text()
+    os.close(first.files[0])
 
 
 async def test_replaced_counters_are_held_open_no_longer(bench):

@@ -15,7 +15,7 @@ import pytest
 
 from eir.core.generation import OPERATOR, REGISTRY
 from eir.errors import Corrupt
-from eir.feed import codec
+from eir.feed import codec, paging
 from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
 from eir.store import vouched
 from eir.store.depot import Depot
@@ -232,7 +232,7 @@ def test_the_hash_is_that_of_all_bytes(tmp_path: Path, size: int) -> None:
 def test_a_system_that_can_not_be_asked_is_read_as_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vouched, "_MADV_POPULATE_READ", 9_999)
+    monkeypatch.setattr(paging, "_POPULATE_READ", 9_999)
     depot = Depot(tmp_path)
     keep(depot, REGISTRY, 1, verified=True)
     depot.open_newest(REGISTRY).close_unless_in(None)
