@@ -162,7 +162,7 @@ def probe_pairs(desc: object, key: np.uint64, told: dict[int, int], section: Sec
 def probe_deadlines(desc: object, key: np.uint64, told: dict[int, int], section: Section) -> None:
     for number in {1, *list(told)[:5]}:
         expected = told.get(number, told.get(0, -1))
-        assert kernel.deadline_of(desc, key, np.uint64(number), kernel.ALL_HINTS) == expected
+        assert kernel.deadline_of(desc, key, np.uint64(number), kernel.ALL_HINTS, -1) == expected
 
 
 PROBES: dict[str, Callable[[object, np.uint64, dict[int, int], Section], None]] = {
