@@ -14,6 +14,7 @@ import numpy as np
 
 from eir.core.jit import (
     compiled,
+    either,
     inlined,
     load8,
     load32,
@@ -70,6 +71,8 @@ from eir.core.rankindex import LINE_BITS, LINE_BYTES
 from eir.core.sieve import LINE_BYTES as SIEVE_LINE
 from eir.core.sieve import line_of, spread
 
+SIEVES = (REGISTRY_SIEVE, OPERATOR_SIEVE, REGISTRY_OVERLAY_SIEVE, OPERATOR_OVERLAY_SIEVE)
+BY_NUMBER_SIEVES = (OPERATOR_SIEVE, OPERATOR_OVERLAY_SIEVE)
 GROUP = 128
 LEAST_WARMED = 4
 LOW = np.uint64(0xFFFF)
@@ -87,8 +90,8 @@ WAVES = 3
 
 # Rows of scratch int64[SCRATCH_ROWS, ASKS]: of a group's queries, then of its probes in flight, and
 # which of these search.
-NUMBER, HINTS, FOUND, RANK, WHO, WHAT, KEY, SLOT, AT, LEFT, STRIDE, ORDER = range(12)
-SCRATCH_ROWS = 12
+NUMBER, HINTS, FOUND, RANK, GREY_RANK, WHO, WHAT, KEY, SLOT, AT, LEFT, STRIDE, ORDER = range(13)
+SCRATCH_ROWS = 13
 ASKS = 520
 """Not 512: the rows would fall into the same sets of the cache."""
 
@@ -104,8 +107,8 @@ def check(
     ``verdicts`` uint8[n, 4]: (status, decided status, code, row). ``valid_until`` int64[n].
     ``counts`` uint64[CODES, 5]: one is added at (code, status) for each.
     """
-    late = later(now, grace_time)
-    active = active_black(desc, late, grace_time)
+    times = (later(now, grace_time), grace_time)
+    active = active_black(desc, *times)
     for begin in range(0, len(imei), GROUP):
         end = min(begin + GROUP, len(imei))
         together = len(plan) > 0 and end - begin >= LEAST_WARMED
@@ -115,13 +118,13 @@ def check(
             if together:
                 number = np.uint64(scratch[NUMBER, i - begin])
                 hints, found = scratch[HINTS, i - begin], scratch[FOUND, i - begin]
-                rank = scratch[RANK, i - begin]
+                rank, grey = scratch[RANK, i - begin], scratch[GREY_RANK, i - begin]
             else:
                 number = number_of(desc, msisdn[i], imsi[i])
                 hints = hints_of(desc, imei[i], number)
-                found, rank = np.int64(0), np.int64(-1)
+                found, rank, grey = np.int64(0), np.int64(-1), np.int64(-1)
             facts, black, deadline, until = facts_of(
-                desc, imei[i], number, imsi[i], late, grace_time, active, False, hints, found, rank
+                desc, imei[i], number, imsi[i], *times, active, False, hints, found, rank, grey
             )
             row, code = decide(facts, black, deadline, grace_time, masks)
             decided = load8(desc[AT_STATUSES] + code)
@@ -144,21 +147,25 @@ def probe(desc, plan, imei, msisdn, imsi, scratch):
     """
     hints, found = scratch[HINTS], scratch[FOUND]
     count = len(imei)
+    send_for_sieves(desc, SIEVES, imei)
     map_numbers(desc, plan, imei, msisdn, imsi, scratch)
-    send_for_sieves(desc, imei, scratch)
+    send_for_sieves(desc, BY_NUMBER_SIEVES, scratch[NUMBER, :count])
     for i in range(count):
         hints[i] = hints_of(desc, imei[i], np.uint64(scratch[NUMBER, i]))
-        found[i], scratch[RANK, i] = 0, -1
+        found[i], scratch[RANK, i], scratch[GREY_RANK, i] = 0, -1, -1
     for wave in range(PLANNED, PLANNED + WAVES):
         planned, unless = plan[wave, WAVE], plan[wave, UNLESS]
         asks = 0
         for i in range(count):
-            left = np.uint64(hints[i] & planned if found[i] & unless == 0 else 0)
+            left = np.uint64(either(found[i] & unless == 0, hints[i] & planned, 0))
+            # Most have one, or none: that this is one is no branch.
+            scratch[WHO, asks], scratch[WHAT, asks] = i, trailing_zeros(left)
+            asks += np.int64(left != NONE)
+            left &= left - np.uint64(1)
             while left != NONE:
-                scratch[WHO, asks] = i
-                scratch[WHAT, asks] = trailing_zeros(left)
-                left &= left - np.uint64(1)
+                scratch[WHO, asks], scratch[WHAT, asks] = i, trailing_zeros(left)
                 asks += 1
+                left &= left - np.uint64(1)
             if asks >= ASKS - PLANNED:
                 settle(desc, plan, imei, scratch, asks)
                 asks = 0
@@ -187,17 +194,13 @@ def map_numbers(desc, plan, imei, msisdn, imsi, scratch):
 
 
 @inlined
-def send_for_sieves(desc, imei, scratch):
-    """The sieves' lines."""
-    for sieve in (REGISTRY_SIEVE, OPERATOR_SIEVE, REGISTRY_OVERLAY_SIEVE, OPERATOR_OVERLAY_SIEVE):
+def send_for_sieves(desc, sieves, keys):
+    """The lines of IMEIs, or of numbers, in these sieves."""
+    for sieve in sieves:
         address, lines = desc[sieve], desc[sieve + 1]
         if lines > 0:
-            for i in range(len(imei)):
-                prefetch(address + SIEVE_LINE * line_of(spread(imei[i]), lines))
-        if lines > 0 and sieve in (OPERATOR_SIEVE, OPERATOR_OVERLAY_SIEVE):
-            for i in range(len(imei)):
-                word = spread(np.uint64(scratch[NUMBER, i]))
-                prefetch(address + SIEVE_LINE * line_of(word, lines))
+            for i in range(len(keys)):
+                prefetch(address + SIEVE_LINE * line_of(spread(np.uint64(keys[i])), lines))
 
 
 @compiled
@@ -305,6 +308,8 @@ def conclude(desc, plan, scratch, asks):
         scratch[FOUND, who] |= np.int64(there) << what
         if section in (AT_BINDINGS, AT_IMSI_MSISDN):
             scratch[RANK, who] = rank
+        if section == AT_GREY:
+            scratch[GREY_RANK, who] = rank
 
 
 @inlined

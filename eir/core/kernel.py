@@ -103,6 +103,7 @@ from eir.core.sieve import sift, spread
 
 NONE = np.uint64(0)
 MAX_KEY = np.uint64(99_999_999_999_999)
+TENS = 10 ** np.arange(16, dtype=np.uint64)
 LONG_RUN = 16
 """So many of a device's numbers are read one by one, before the others are searched."""
 ENTRIES_AHEAD = 1_024
@@ -157,8 +158,10 @@ def rows_view(desc, section, key, hints):
 @inlined
 def in_list(desc, section, key, hints, found):
     """Membership of a list: among its single keys, or in one of its ranges."""
-    asked = (hints | found) & desc[section + ASKED] != 0
-    return asked and stands_in(desc, section, key, hints, found)
+    if (hints | found) & desc[section + ASKED] == 0:
+        return False
+    known = found & desc[section + STANDING] != 0 and hints & desc[section + OVERLAID] == 0
+    return known or stands_in(desc, section, key, hints, found)
 
 
 @compiled
@@ -230,10 +233,14 @@ def skip_in_run(desc, view, rank, at, value):
 
 
 @compiled
-def deadline_of(desc, key, number, hints):
-    """The deadline of (key, number), else of (key, any), else -1: Unix seconds."""
+def deadline_of(desc, key, number, hints, rank):
+    """The deadline of (key, number), else of (key, any), else -1: Unix seconds.
+
+    ``rank``: as for ``pairs_of``.
+    """
     view = rows_view(desc, AT_GREY, key, hints)
-    rank = rank_of(desc, view, key)
+    if rank < 0 or view != AT_GREY + BASE_VIEW:
+        rank = rank_of(desc, view, key)
     if rank < 0:
         return np.int64(-1)
     first = load32(desc[view + STARTS] + 4 * rank)
@@ -296,9 +303,7 @@ def override_of(desc, key, number, late, grace_time):
 def roams(desc, imsi):
     """An IMSI outside every home and enforced PLMN; nobody roams where no PLMN is set."""
     digits, length = imsi >> np.uint64(4), np.int64(imsi & np.uint64(15))
-    six = digits
-    for _ in range(6, length):
-        six //= np.uint64(10)
+    six = digits // TENS[max(length - 6, 0)]
     five = six // np.uint64(10) if length > 5 else six
     for i in range(desc[PLMN_COUNT]):
         row = desc[AT_PLMNS] + 16 * i
@@ -363,13 +368,13 @@ def subscriber_facts(desc, number, imsi, hints, found):
             facts |= EXEMPT_REGISTRATION
         if in_list(desc, AT_RELEASED, number, hints, found):
             facts |= RELEASED
-    if imsi != NONE and roams(desc, imsi):
+    if imsi != NONE and desc[PLMN_COUNT] > 0 and roams(desc, imsi):
         facts |= ROAMER
     return facts
 
 
 @inlined
-def device_facts(desc, key, number, imsi, released, black, every, hints, found, rank):
+def device_facts(desc, key, number, imsi, released, black, every, hints, found, rank, grey):
     """Stage one, what the lists and bindings say of a device and its subscriber: facts, deadline.
 
     Without ``every``, the lists that no row can ask any more are left out: most devices are bound,
@@ -397,7 +402,7 @@ def device_facts(desc, key, number, imsi, released, black, every, hints, found, 
         facts |= BOUND_ELSEWHERE
     deadline = np.int64(-1)
     if asked & desc[AT_GREY + ASKED] != 0:
-        deadline = deadline_of(desc, key, number, asked)
+        deadline = deadline_of(desc, key, number, asked, grey)
     if deadline >= 0:
         facts |= GREY
     if (every or not facts & (HAS_BINDINGS | BOUND_ELSEWHERE | GREY)) and in_list(
@@ -425,7 +430,7 @@ def number_at(desc, imsi, rank):
 
 
 @inlined
-def facts_of(desc, key, number, imsi, late, grace_time, active, every, hints, found, rank):
+def facts_of(desc, key, number, imsi, late, grace_time, active, every, hints, found, rank, grey):
     """Stage one: (facts, black, deadline, override's until).
 
     ``late``: as ``later``. ``every``: as for ``device_facts``. ``rank``: as for ``pairs_of``, of
@@ -446,7 +451,7 @@ def facts_of(desc, key, number, imsi, late, grace_time, active, every, hints, fo
         return facts, black, np.int64(-1), until
     released = facts & RELEASED != 0
     more, deadline = device_facts(
-        desc, key, number, imsi, released, black, every, hints, found, rank
+        desc, key, number, imsi, released, black, every, hints, found, rank, grey
     )
     return facts | more, black, deadline, until
 
@@ -485,7 +490,8 @@ def collect(desc, imei, msisdn, imsi, now, grace_time):
     number = number_of(desc, msisdn, imsi)
     late = later(now, grace_time)
     hints, active = np.int64(ALL_HINTS), active_black(desc, late, grace_time)
+    found, rank = np.int64(0), np.int64(-1)
     facts, black, deadline, until = facts_of(
-        desc, imei, number, imsi, late, grace_time, active, True, hints, np.int64(0), np.int64(-1)
+        desc, imei, number, imsi, late, grace_time, active, True, hints, found, rank, rank
     )
     return facts, black, number, deadline, until

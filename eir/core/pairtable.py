@@ -10,9 +10,10 @@ two words hold a value that does not fit, low half first.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ ESCAPE = 0x7FFF_FFFF
 LAST = 0x8000_0000
 RUN = 0x8000_0000
 _WINDOW_BITS = 30
+_MOST_WINDOWS = 1 << 16
+"""So many windows from the lowest to the highest are counted one by one; more are sorted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -73,35 +76,25 @@ class PairTable:
             yield np.stack(columns, axis=1)
 
 
-def build(rows: Iterable[tuple[U64, U64]], spool: IO[bytes]) -> PairTable:
+def build(rows: Iterable[tuple[U64, U64]]) -> PairTable:
     """The table of batches (keys, values), sorted by both and unique across batches.
 
-    Values below 2^63. Two passes: the rows are kept in ``spool``, an empty file open for both, in
-    between, so memory is that of the result. Raises ValueError where rows are out of order.
+    Values below 2^63. One pass, with the base that suits the first batch: where that of all suits
+    better, the table is made again, of itself. Raises ValueError where rows are out of order.
     """
-    sizes: list[int] = []
     windows: dict[int, int] = {}
-    order = RowOrder()
-    for keys, values in rows:
-        if len(keys) == 0:
-            continue
-        order.check(keys, values)
-        sizes.append(len(keys))
-        spool.write(np.ascontiguousarray(keys).tobytes())
-        spool.write(np.ascontiguousarray(values).tobytes())
-        _count_windows(values, windows)
-    spool.seek(0)
-    return _encode((_read_batch(spool, size) for size in sizes), _densest(windows))
+    batches = _looked_at(rows, windows)
+    first = list(itertools.islice(batches, 1))
+    table = _encode(itertools.chain(first, batches), _densest(windows))
+    base = _densest(windows)
+    return table if base == table.base else _encode(table.chunks(), base)
 
 
 def rebuilt(rows: Callable[[], Iterable[tuple[U64, U64]]]) -> PairTable:
     """The table of batches as ``build`` takes them, which can be read twice: nothing is spooled."""
     windows: dict[int, int] = {}
-    order = RowOrder()
-    for keys, values in rows():
-        if len(keys):
-            order.check(keys, values)
-            _count_windows(values, windows)
+    for _ in _looked_at(rows(), windows):
+        pass
     return _encode(rows(), _densest(windows))
 
 
@@ -154,14 +147,28 @@ def whole_keys(batches: Iterable[tuple[NDArray[Any], ...]]) -> Iterator[tuple[ND
         yield held
 
 
-def _read_batch(spool: IO[bytes], size: int) -> tuple[U64, U64]:
-    keys = np.frombuffer(spool.read(size * 8), np.uint64)
-    return keys, np.frombuffer(spool.read(size * 8), np.uint64)
+def _looked_at(
+    rows: Iterable[tuple[U64, U64]], windows: dict[int, int]
+) -> Iterator[tuple[U64, U64]]:
+    """The batches that are not empty, checked and counted. Raises ValueError out of order."""
+    order = RowOrder()
+    for keys, values in rows:
+        if len(keys):
+            order.check(keys, values)
+            _count_windows(values, windows)
+            yield keys, values
 
 
 def _count_windows(values: U64, windows: dict[int, int]) -> None:
     """Add to ``windows`` how many of the values lie in each of 2^30."""
-    found, counts = np.unique(values >> np.uint64(_WINDOW_BITS), return_counts=True)
+    numbers = values >> np.uint64(_WINDOW_BITS)
+    lowest = numbers.min(initial=np.uint64(_MOST_WINDOWS))
+    if numbers.max(initial=lowest) - lowest < _MOST_WINDOWS:
+        counts = np.bincount((numbers - lowest).astype(np.int64))
+        found = np.flatnonzero(counts).astype(np.uint64) + lowest
+        counts = counts[counts > 0]
+    else:
+        found, counts = np.unique(numbers, return_counts=True)
     for window, count in zip(found, counts, strict=True):
         windows[int(window)] = windows.get(int(window), 0) + int(count)
 

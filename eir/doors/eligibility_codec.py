@@ -117,8 +117,9 @@ def write_batch(answer: Answer) -> bytes:
     if decided != status:
         parts.append(_packed(2, decided))
     parts.append(_packed(3, answer.reason.astype("<u4").tobytes()))
-    if answer.valid_until.any():
-        parts.append(_packed(4, answer.valid_until.astype("<i8", copy=False).tobytes()))
+    until = answer.valid_until.astype("<i8", copy=False).tobytes()
+    if until != bytes(len(until)):
+        parts.append(_packed(4, until))
     parts.append(_origin(answer.registry_serial, answer.operator_serial, answer.stale))
     return b"".join(parts)
 

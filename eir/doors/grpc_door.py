@@ -32,7 +32,15 @@ from eir.doors import eligibility_codec as codec
 from eir.doors.grpc_health import Health
 from eir.doors.rpc_border import Context, answered, end_loudly
 from eir.doors.rpc_counts import RpcCounts
-from eir.doors.rpc_listen import Listener, TlsCredentials, new_server, serve, tls_of
+from eir.doors.rpc_listen import (
+    Listener,
+    TlsCredentials,
+    accept_no_more,
+    listening,
+    new_server,
+    serve,
+    tls_of,
+)
 from eir.serve.checker import Answer
 from eir.serve.events import Events
 
@@ -96,6 +104,7 @@ class GrpcDoor:
         self._waiting: set[asyncio.Task[object]] = set()
         self._tls: TlsCredentials | None = None
         self._listeners: tuple[Listener, ...] = ()
+        self._accepting: frozenset[int] = frozenset()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -120,6 +129,7 @@ class GrpcDoor:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services = (SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(services, self._server)
+        others = listening()
         self._listeners = await serve(
             self._server,
             settings.listen,
@@ -127,7 +137,7 @@ class GrpcDoor:
             plaintext_accepted=settings.plaintext_accepted,
             take_over=settings.take_over,
         )
-
+        self._accepting = listening() - others
         self._serving = asyncio.create_task(self._server.wait_for_termination())
         self._serving.add_done_callback(self._served)
 
@@ -150,12 +160,13 @@ class GrpcDoor:
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Drain and close.
 
-        Health turns NOT_SERVING and waiting streams end; calls are answered until none comes for a
-        moment (at most a second), since the transport cuts what has come and was not taken up yet;
-        then clients are sent off and calls in flight finish. What is still open after
-        ``drain_seconds`` (None: as configured) is cut.
+        Nobody can connect any more, health turns NOT_SERVING and waiting streams end; calls are
+        answered until none comes for a moment (at most a second), since the transport cuts what has
+        come and was not taken up yet; then clients are sent off and calls in flight finish. What is
+        still open after ``drain_seconds`` (None: as configured) is cut.
         """
         seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
+        accept_no_more(self._accepting)
         self._health.drain()
         for task in self._waiting:
             task.cancel()

@@ -259,34 +259,37 @@ class _Desk:
 
         Not those whose callers have gone, nor what would be more bytes than may wait.
         """
-        gone = {number for kind, number, *_ in events if kind == EVENT_CANCEL}
+        gone = {event[1] for event in events if event[0] == EVENT_CANCEL}
+        most = self._settings.max_message_bytes
         kept, held = [], 0
         for event in events:
             _, number, _, message, peer = event
             if message is None or number in gone:
                 continue
-            held += len(message)
-            if len(message) > self._settings.max_message_bytes:
-                words = f"{len(message)} vs. {self._settings.max_message_bytes}"
+            size = len(message)
+            held += size
+            if size <= most and held <= limits.MAX_WAITING_BYTES:
+                kept.append(event)
+            elif size > most:
+                words = f"{size} vs. {most}"
                 self._fail(
                     number,
                     peer,
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                     f"SERVER: Received message larger than max ({words})",
                 )
-            elif held > limits.MAX_WAITING_BYTES:
-                self._shed(number, peer)
             else:
-                kept.append(cast(Call, event))
-        return kept
+                self._shed(number, peer)
+        return cast("list[Call]", kept)
 
     def _answer(self, calls: Sequence[Call]) -> None:
         checks = [call for call in calls if call[2] == CHECK]
         if checks:
             self._answer_checks(checks)
-        for _, number, method, message, peer in calls:
-            if method != CHECK:
-                self._answer_batch(number, message, peer)
+        if len(checks) < len(calls):
+            for _, number, method, message, peer in calls:
+                if method != CHECK:
+                    self._answer_batch(number, message, peer)
 
     def _answer_checks(self, calls: Sequence[Call]) -> None:
         """All of them by one question to the checker."""

@@ -6,12 +6,13 @@ socket has its mode from its first moment; certificates are read again without a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
 import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -194,6 +195,43 @@ def _bind_tcp(add: Callable[[str], int], address: str, *, clear: bool) -> Listen
             where=address,
         )
     return Listener(f"{host}:{_added(add, address, named=address)}")
+
+
+def listening() -> frozenset[int]:
+    """The sockets of this process that connections come to, by inode."""
+    inodes = set()
+    for inode, found in _listeners():
+        inodes.add(inode)
+        found.close()
+    return frozenset(inodes)
+
+
+def accept_no_more(inodes: frozenset[int]) -> None:
+    """Have these sockets refuse who comes from now on; connections that stand go on.
+
+    grpcio itself accepts until it sends everybody off. Who is sent off by one process and comes to
+    another one in that moment is sent off at once, and his grpcio may lose the call: it gets
+    neither an answer nor an error before its deadline.
+    """
+    for inode, found in _listeners():
+        with found, contextlib.suppress(OSError):
+            if inode in inodes:
+                found.shutdown(socket.SHUT_RDWR)
+
+
+def _listeners() -> Iterator[tuple[int, socket.socket]]:
+    """Each listening socket with its inode, as a descriptor of ours: to be closed."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
+            found = socket.socket(fileno=os.dup(int(name)))
+        except OSError:  # closed meanwhile
+            continue
+        if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            yield os.fstat(found.fileno()).st_ino, found
+        else:
+            found.close()
 
 
 def _bind_unix(add: Callable[[str], int], path: Path, mode: int) -> Listener:

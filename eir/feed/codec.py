@@ -15,7 +15,6 @@ import hashlib
 import mmap
 import os
 import struct
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,8 +90,7 @@ class SnapshotWriter:
 
     def add_pairs(self, name: str, rows: Iterable[tuple[U64, U64]]) -> int:
         """Batches (keys, values) sorted by both, unique; the number of pairs."""
-        with tempfile.TemporaryFile() as spool:
-            return self.add(Section(name, pairtable.build(rows, spool)))
+        return self.add(Section(name, pairtable.build(rows)))
 
     def add_deadlines(self, name: str, rows: Iterable[tuple[U64, U64, NDArray[np.int64]]]) -> int:
         """Batches (IMEIs, numbers, deadlines) sorted by the first two, unique there; the rows."""

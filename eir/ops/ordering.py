@@ -22,7 +22,7 @@ from eir.core.amend import loaded_into, without_ended
 from eir.core.delta import Delta, apply, between
 from eir.core.generation import BLACK_UNION, OPERATOR, Generation
 from eir.errors import Conflict, Corrupt, Refused, Unavailable
-from eir.feed.digest import Digest, of_delta
+from eir.feed.digest import Digest, of_delta, of_section
 from eir.feed.publish import Habits, Publisher
 from eir.ops.chronicle import this_person, write_down
 from eir.ops.desk import Desk, read_desk
@@ -101,10 +101,9 @@ def publish(settings: Config, desk: Desk, amend: Amend, what: str) -> Given:
         now = int(time.time())
         edition = publisher.look([desk.root], now=now)
         before = edition.content or _content(settings, publisher, desk)
-        change = between(before, after := amend(before))
-        if edition.head is not None and not len(change):
+        digest, changed = _digest_after(before, after := amend(before))
+        if edition.head is not None and not changed:
             return Given(before.session, before.serial, before.digest, changed=False)
-        digest = Digest.parse(before.digest) + of_delta(change)
         content = replace(after, digest=str(digest))
         done = publisher.publish(content, edition, now=now, allow_missing=True)
         publisher.sweep(done.head, now=now)
@@ -124,8 +123,19 @@ def bulk(
     before = before or _nothing(loaded.registry_id)
     named = {*loaded.sections, *(before.sections if allow_missing else ())} - {BLACK_UNION}
     after = loaded_into(before, loaded, named)
-    digest = Digest.parse(before.digest) + of_delta(between(before, after))
-    return replace(after, digest=str(digest))
+    return replace(after, digest=str(_digest_after(before, after)[0]))
+
+
+def _digest_after(before: Generation, after: Generation) -> tuple[Digest, bool]:
+    """(the digest of ``after``, whether it says anything else).
+
+    Where nothing was said before, all is new: it is not put together once more, as one delta.
+    """
+    if before.sections:
+        change = between(before, after)
+        return Digest.parse(before.digest) + of_delta(change), len(change) > 0
+    told = [section for name, section in after.sections.items() if name != BLACK_UNION]
+    return sum(map(of_section, told), Digest()), any(section.items for section in told)
 
 
 def grace_time(settings: Config, now: int) -> int:

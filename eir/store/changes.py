@@ -48,13 +48,15 @@ _COLUMNS: Final = ("a", "b", "c")
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What the deltas say. ``runs``: source → the maker's runs (base, run) that it lies between;
-    ``files``: what became of each, also of those passed over.
+    ``files``: what became of each, also of those passed over; ``rejects_path``: the CSV of what was
+    not taken of them, None where all was.
     """
 
     manifest: Manifest
     runs: Mapping[str, tuple[int, int]]
     steps: tuple[Step, ...]
     files: tuple[FileOutcome, ...]
+    rejects_path: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def reading_changes(
         rejects = rejects_written(scratch, files, beside(manifest_path, "rejects"))
         judge(files, manifest, max_reject_share, rejects)
         runs = {each.part.source: (each.part.base, each.part.run) for each in found if each.part}
-        yield Changes(manifest, runs, tuple(steps), (*files, *passed))
+        yield Changes(manifest, runs, tuple(steps), (*files, *passed), rejects)
 
 
 def _read(scratch: Scratch, each: _Found, number: int) -> tuple[FileOutcome, list[Step]]:

@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from eir.core.imeiset import merged_ranges
 from eir.core.subscriber import ImsiCode, Numbering, imsi_text
 from eir.errors import Refused
 from eir.feed.codec import SnapshotFacts, SnapshotHead, SnapshotWriter
-from eir.store.importers import catalogue, plain, reading, streams
+from eir.store.importers import bare_lines, catalogue, plain, reading, streams
 from eir.store.importers.deltas import is_delta
 from eir.store.importers.layout import layout_of
 from eir.store.importers.manifest import ListFile, Manifest, read_manifest
@@ -162,6 +163,7 @@ class _Load:
         self._tell = tell
         self._now = now
         self._sources: dict[str, list[_Source]] = {}
+        self._unread: Counter[int] = Counter()
 
     def survey(self) -> list[tuple[ListFile, Piece | None, FileOutcome]]:
         """Look at every file before any is read, so that a wrong one is said at once.
@@ -258,7 +260,7 @@ class _Load:
         self, file: ListFile, piece: Piece, number: int, done: int, total: int
     ) -> FileOutcome:
         layout = layout_of(file, self._manifest, piece, now=self._now)
-        count = reading.read_piece(
+        count = bare_lines.read_lines(
             self._scratch,
             piece,
             layout,
@@ -270,6 +272,7 @@ class _Load:
         )
         for name, bit in layout.lists.items():
             self._sources.setdefault(name, []).append(_Source(number, bit, layout.ranges))
+            self._unread[number] += 1
         return outcome_of(self._scratch, piece, file, number, count)
 
     def _report(self, name: str, done: int, total: int, rows: int = 0) -> None:
@@ -278,7 +281,10 @@ class _Load:
         self._tell(Progress("read", name, done, total, rows, rejects))
 
     def _sorted(self, name: str, sources: list[_Source], columns: str) -> Iterator[tuple[U64, ...]]:
-        """The rows of a list in order, in batches."""
+        """The rows of a list in order, in batches.
+
+        Tables that no other list needs go with the last one: what is made of them wants the room.
+        """
         parts = [_select(source, columns) for source in sources if not source.ranges]
         if not parts:
             return
@@ -291,6 +297,10 @@ class _Load:
             yield cast("tuple[U64, ...]", batch)
             done += len(batch[0])
             self._tell(Progress("sort", name, done, count))
+        for source in sources:
+            self._unread[source.number] -= 1
+            if not source.ranges and self._unread[source.number] == 0:
+                self._scratch.run(f"DROP TABLE rows{source.number}")
 
     def _ranges(self, name: str, sources: list[_Source], tally: Tally) -> U64 | None:
         parts = [_select(source, "a, b") for source in sources if source.ranges]

@@ -137,7 +137,7 @@ def test_deadlines(rows: dict[tuple[int, int], int], key: int, number: int) -> N
     )
     desc = tables("grey", table).desc
     due = rows.get((key, number), rows.get((key, 0), -1))
-    found = kernel.deadline_of(desc, np.uint64(key), np.uint64(number), kernel.ALL_HINTS)
+    found = kernel.deadline_of(desc, np.uint64(key), np.uint64(number), kernel.ALL_HINTS, -1)
     assert found == due
 
 

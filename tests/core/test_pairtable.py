@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -27,7 +26,7 @@ VALUES = st.sampled_from(
 def build(batches: Iterable[U64]) -> PairTable:
     """Of batches uint64[n, 2]."""
     columns = ((rows[:, 0].copy(), rows[:, 1].copy()) for rows in batches)
-    return pairtable.build(columns, io.BytesIO())
+    return pairtable.build(columns)
 
 
 def rows_of(table: PairTable) -> U64:

@@ -176,3 +176,45 @@ def test_a_server_that_never_stops_is_left(checker, loop_thread, monkeypatch):
     door._server.stop = stuck
     loop_thread.run(door.stop(0))
     loop_thread.run(stop(None))
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:0", "unix:{}/s"])
+def test_who_is_stopping_accepts_nobody_and_answers_who_is_connected(
+    checker, tmp_path, stub_of, a_check, loop_thread, monkeypatch, place
+):
+    """Else a client that another worker sends off comes here, to be sent off at once."""
+    draining, quiet = threading.Event(), asyncio.Event()
+
+    async def until_told(door: GrpcDoor, seconds: float) -> None:
+        draining.set()
+        await quiet.wait()
+
+    monkeypatch.setattr(GrpcDoor, "_quiet", until_told)
+    door, other = (
+        GrpcDoor(GrpcSettings(listen=(each,)), checker)
+        for each in (place.format(tmp_path), "127.0.0.1:0")
+    )
+    loop_thread.run(door.start())
+    loop_thread.run(other.start())
+    stub = stub_of(door.addresses[0])
+    assert stub.Check(a_check, timeout=30).status
+    stopping = loop_thread.submit(door.stop(30))
+    assert draining.wait(30)
+    try:
+        with pytest.raises(OSError, match="refused"):
+            _connected(door.addresses[0])
+        assert stub.Check(a_check, timeout=30).status
+        _connected(other.addresses[0])
+    finally:
+        loop_thread.loop.call_soon_threadsafe(quiet.set)
+        stopping.result(30)
+        loop_thread.run(other.stop(0))
+
+
+def _connected(address: str) -> None:
+    if address.startswith("unix:"):
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(address.removeprefix("unix:"))
+        return
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), 30).close()

@@ -9,7 +9,6 @@ JSON line: how many were accepted and refused, by kind. Any other end is a failu
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import resource
@@ -67,8 +66,8 @@ def samples() -> list[Sample]:
         sample(LIST, imeiset.build([small.CROWD], blocks)),
         sample(LIST, imeiset.build([small.array(3, 5)], blocks)),
         sample(LIST, imeiset.build([spread])),
-        sample(PAIRS, pairtable.build([(rows[:, 0].copy(), rows[:, 1].copy())], io.BytesIO())),
-        sample(PAIRS, pairtable.build([(spread, spread + np.uint64(7))], io.BytesIO())),
+        sample(PAIRS, pairtable.build([(rows[:, 0].copy(), rows[:, 1].copy())])),
+        sample(PAIRS, pairtable.build([(spread, spread + np.uint64(7))])),
         sample(PAIRS, pairtable.of_rows(lines, lines)),
         sample(PAIRS, pairtable.of_rows(lines[:496], lines[:496])),
         sample(
@@ -163,7 +162,7 @@ def probe_pairs(desc: object, key: np.uint64, told: dict[int, int], section: Sec
 def probe_deadlines(desc: object, key: np.uint64, told: dict[int, int], section: Section) -> None:
     for number in {1, *list(told)[:5]}:
         expected = told.get(number, told.get(0, -1))
-        assert kernel.deadline_of(desc, key, np.uint64(number), kernel.ALL_HINTS) == expected
+        assert kernel.deadline_of(desc, key, np.uint64(number), kernel.ALL_HINTS, -1) == expected
 
 
 PROBES: dict[str, Callable[[object, np.uint64, dict[int, int], Section], None]] = {

@@ -139,6 +139,10 @@ def test_the_default_configuration_is_good(tmp_path: Path) -> None:
     path = tmp_path / "eir.toml"
     path.write_text(run("config", "default").out)
     assert run("config", "check", path).out == f"good: {path}\n"
+    for option in ("-c", "--config"):
+        assert run("config", "check", option, path).out == f"good: {path}\n"
+    twice = run("config", "check", path, "--config", path)
+    assert (twice.code, "give one of them" in twice.err) == (3, True)
     document = run("config", "check", path, "--json").document
     assert document == {"path": str(path), "ok": True, "mode": "enforce"}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 
 from eir.errors import Refused
 from eir.ops.cli import main as cli
+from tests.ops.conftest import run as typed
 
 pytest.importorskip("obstore")
 pytest.importorskip("duckdb")
@@ -166,3 +169,33 @@ def test_secret_keys_are_never_shown_and_never_overwritten(tmp_path: Path) -> No
     assert (tmp_path / "root.key").stat().st_mode & 0o777 == 0o600
     with pytest.raises(Refused, match="key-file-exists"):
         run("keys", "init-root", tmp_path / "root.key")
+
+
+def test_rows_that_were_not_taken_are_told_with_their_file(tmp_path: Path, desk: Path) -> None:
+    manifest = write_white(tmp_path, range(1, 2_001))
+    whole = run("feed", "publish", desk, "--from", manifest)
+    assert "rejects" not in whole
+    (tmp_path / "white.csv").open("a").write("nobody\n")
+    report = tmp_path / "lists.rejects.csv"
+    said = run("feed", "publish", desk, "--from", manifest).replace("\n", "")
+    assert f"rejects: 1 row not taken, see {report}" in said
+    assert "nobody" in report.read_text()
+    told = run_json("feed", "publish", desk, "--from", manifest)
+    assert (told["rejected"], told["rejects"]) == (1, str(report))
+
+
+def test_one_delta_is_one_delta(tmp_path: Path, desk: Path) -> None:
+    for count in (1_000, 1_001):
+        manifest = write_white(tmp_path, range(1, count + 1))
+        said = run("feed", "publish", desk, "--from", manifest)
+    assert "the head has 1 delta of" in said.replace("\n", " ")
+
+
+def test_a_place_where_nothing_answers_is_not_refused(keys: dict[str, str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        place = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        for command in ("verify", "log"):
+            ran = typed("feed", command, place, "--root-key", keys["root"])
+            assert (ran.code, ran.out) == (2, "")
+            assert re.search(r"^error: .*\[fetch-(failed|timeout)\]$", ran.err)

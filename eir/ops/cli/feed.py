@@ -18,7 +18,7 @@ from eir.errors import Refused
 from eir.feed.address import Address
 from eir.feed.codec import open_snapshot
 from eir.feed.envelope import PublicKey
-from eir.feed.head import KEYS_NAME, Head
+from eir.feed.head import KEYS_NAME
 from eir.feed.keys import key_from_text, load_secret, open_keys, read_keys
 from eir.feed.publish import Edition, Habits, Published, Publisher
 from eir.feed.site import Site
@@ -26,6 +26,7 @@ from eir.ops import console
 from eir.ops.cli.ask import utc
 from eir.ops.cli.keys import read_keys_file
 from eir.ops.cli.load import teller
+from eir.ops.cli.published import Step, head_fields, pairs, print_published, weight
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.desk import Desk, is_desk, read_desk, write_desk
 from eir.ops.feed_reading import FeedReader, changes_of, reading
@@ -183,7 +184,7 @@ def publish(
     """
     held = read_desk(desk)
     given = _given(manifest, deltas, run or [], allow_missing=allow_missing, anew=new_session)
-    step: _Step | None = None
+    step: Step | None = None
     with (
         held.at_work(Habits(snapshot_every=snapshot_every)) as publisher,
         console.progress_bar("reading what is published", hidden=as_json) as (bar, task),
@@ -194,7 +195,7 @@ def publish(
             done, step = _publish(held, publisher, given, load_config(config), bar, task)
         bar.update(task, description="removing what left the head long ago")
         gone = publisher.sweep(done.head, now=int(time.time()))
-    _print_published(done, gone, step, as_json=as_json)
+    print_published(done, gone, step, as_json=as_json)
 
 
 @app.command("verify")
@@ -211,7 +212,8 @@ def verify(
 ) -> None:
     """Fetch and verify all of a feed, from signature to digest.
 
-    Exit code 3: the feed is not to be believed; 1: what was signed does not fit together.
+    Exit code 3: the feed is not to be believed; 2: nothing answers there; 1: what was signed does
+    not fit together.
     """
     access = Access(
         endpoint, region, root_certificate, client_certificate, client_key, accept_plaintext
@@ -227,14 +229,14 @@ def _print_verified(feed: FeedReader, generation: Generation, *, as_json: bool) 
     items = {name: section.items for name, section in sections if name != BLACK_UNION}
     if as_json:
         facts = {"digest": generation.digest, "items": items, "keys_expire": keys.expires}
-        console.print_json({**_head_fields(head), "feed": generation.feed, **facts})
+        console.print_json({**head_fields(head), "feed": generation.feed, **facts})
         return
     rows = console.table("", "")
     rows.add_row("feed", f"{generation.feed} of {head.registry_id}")
     rows.add_row("session", f"{head.session}, epoch {head.epoch}")
     rows.add_row("serial", f"{head.serial}, made {utc(head.made_at)}")
     rows.add_row("snapshot", f"serial {head.snapshot.serial}, {head.snapshot.size:,} bytes")
-    rows.add_row("deltas", f"{len(head.deltas)}, {_weight(head):,} bytes")
+    rows.add_row("deltas", f"{len(head.deltas)}, {weight(head):,} bytes")
     rows.add_row("digest", generation.digest)
     rows.add_row("keys", f"version {keys.version}, until {utc(keys.expires)}")
     for name, count in items.items():
@@ -266,13 +268,13 @@ def log(
         for file, step, delta in feed.steps():
             changes = changes_of(delta)
             fields = {"serial": file.serial, "made_at": step.made_at, "bytes": file.size}
-            entries.append({**fields, "digest": file.digest, "changes": _pairs(changes)})
+            entries.append({**fields, "digest": file.digest, "changes": pairs(changes)})
             first = [str(file.serial), utc(step.made_at), f"{file.size:,}"]
             for name, (removed, added) in changes.items():
                 rows.add_row(*first, name, f"{removed:,}", f"{added:,}")
                 first = ["", "", ""]
     if as_json:
-        console.print_json({**_head_fields(head), "deltas": entries})
+        console.print_json({**head_fields(head), "deltas": entries})
         return
     console.out.print(rows)
     console.out.print(
@@ -319,14 +321,6 @@ class _Given:
     new_session: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """``runs``: of others, by source, that are published now; ``repeated``: they were before."""
-
-    runs: Mapping[str, int]
-    repeated: bool
-
-
 def _given(
     manifest: Path | None, deltas: Path | None, runs: list[str], *, allow_missing: bool, anew: bool
 ) -> _Given | None:
@@ -344,7 +338,7 @@ def _given(
 
 def _publish(
     desk: Desk, publisher: Publisher, given: _Given, settings: Config, bar: Bar, task: TaskID
-) -> tuple[Published, _Step]:
+) -> tuple[Published, Step]:
     from eir.ops.runs import remember, runs_of
 
     edition = publisher.look([desk.root], now=int(time.time()))
@@ -353,15 +347,16 @@ def _publish(
     with desk.loading() as folder:
         if given.deltas:
             known = {**runs_of(desk, before), **given.runs}
-            content, runs = _stepped(given.manifest, edition, known, folder, settings, bar, task)
+            content, step = _stepped(given.manifest, edition, known, folder, settings, bar, task)
         else:
-            content, runs = _whole(given.manifest, folder, settings, bar, task)
+            content, step = _whole(given.manifest, folder, settings, bar, task)
             if content.feed == OPERATOR:
                 content = bulk(edition.content, content, allow_missing=given.allow_missing)
                 emptied = True
-            runs = {**runs_of(desk, content.digest), **runs, **given.runs}
+            runs = {**runs_of(desk, content.digest), **step.runs, **given.runs}
+            step = replace(step, runs=runs)
         bar.update(task, description="comparing and writing", note="", total=None)
-        remember(desk, content.digest, runs, published=before)
+        remember(desk, content.digest, step.runs, published=before)
         done = publisher.publish(
             content,
             edition,
@@ -369,17 +364,20 @@ def _publish(
             new_session=given.new_session,
             allow_missing=emptied,
         )
-    return done, _Step(runs, content is edition.content)
+    return done, replace(step, repeated=content is edition.content)
 
 
 def _whole(
     manifest: Path, folder: Path, settings: Config, bar: Bar, task: TaskID
-) -> tuple[Generation, dict[str, int]]:
+) -> tuple[Generation, Step]:
     """The content that full lists make, and the runs that it holds, where their zips tell."""
     from eir.store.importers.deltas import runs_beside
 
     outcome = lists_in(manifest, folder, settings, bar, task)
-    return open_snapshot(outcome.facts.path), runs_beside(file.name for file in outcome.files)
+    runs = runs_beside(file.name for file in outcome.files)
+    rejects = sum(file.rejected for file in outcome.files)
+    step = Step(runs, repeated=False, rejects=rejects, rejects_path=outcome.rejects_path)
+    return open_snapshot(outcome.facts.path), step
 
 
 def _stepped(
@@ -390,7 +388,7 @@ def _stepped(
     settings: Config,
     bar: Bar,
     task: TaskID,
-) -> tuple[Generation, dict[str, int]]:
+) -> tuple[Generation, Step]:
     """What is published with the deltas of others, and the runs that it then holds."""
     from eir.ops.runs import with_changes
     from eir.store.changes import reading_changes
@@ -405,7 +403,10 @@ def _stepped(
         effort=Effort(settings.load.threads, settings.load.memory_mib),
     ) as changes:
         content = with_changes(edition, changes, known)
-        return content, {**known, **{name: run for name, (_, run) in changes.runs.items()}}
+        runs = {**known, **{name: run for name, (_, run) in changes.runs.items()}}
+        rejects = sum(file.rejected for file in changes.files)
+        step = Step(runs, repeated=False, rejects=rejects, rejects_path=changes.rejects_path)
+        return content, step
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,49 +448,3 @@ def _read(url: str, root_key: str, access: Access, *, hidden: bool) -> Iterator[
 
         with reading(address, root, tell) as feed:
             yield feed
-
-
-def _print_published(
-    done: Published, gone: list[str], step: _Step | None, *, as_json: bool
-) -> None:
-    head = done.head
-    runs = step.runs if step else {}
-    if as_json:
-        facts = {"bytes": done.size, "changes": _pairs(done.changes), "removed_files": gone}
-        facts |= {"runs": dict(runs)} if step else {}
-        console.print_json({"did": done.kind, "reason": done.reason, **_head_fields(head), **facts})
-        return
-    if done.reason:
-        console.out.print(f"history was lost: {done.reason}", markup=False)
-    rows = console.table("list", "removed", "added")
-    for name, (removed, added) in done.changes.items():
-        rows.add_row(name, f"{removed:,}", f"{added:,}")
-    if done.changes:
-        console.out.print(rows)
-    console.out.print(
-        f"{done.kind}: serial {head.serial}, {done.size:,} bytes added, {len(gone)} files removed;"
-        f" the head has {len(head.deltas)} deltas of {_weight(head):,} bytes"
-    )
-    if runs:
-        said = "already published" if step and step.repeated else "published"
-        console.out.print(f"{said}: run {', '.join(f'{run} of {n}' for n, run in runs.items())}")
-
-
-def _head_fields(head: Head) -> dict[str, object]:
-    return {
-        "registry": head.registry_id,
-        "epoch": head.epoch,
-        "session": head.session,
-        "serial": head.serial,
-        "made_at": head.made_at,
-        "snapshot": {"serial": head.snapshot.serial, "bytes": head.snapshot.size},
-        "delta_bytes": _weight(head),
-    }
-
-
-def _weight(head: Head) -> int:
-    return sum(delta.size for delta in head.deltas)
-
-
-def _pairs(changes: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, int]]:
-    return {name: {"removed": gone, "added": come} for name, (gone, come) in changes.items()}

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn, cast
+from typing import Annotated, Final, NoReturn, cast
 
 import typer
 
@@ -37,6 +37,7 @@ from eir.ops.settings.config import config_check, load_config
 from eir.ops.settings.sample_config import default_toml
 from eir.ops.stopping import someone_is_left
 
+_NOT_ANSWERED: Final = frozenset({"fetch-failed", "fetch-timeout", "fetch-slow", "fetch-cut"})
 _EXIT_INTERRUPTED = 130
 _USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 """What typer raises for any wrong command line; of its kinds it names but this one."""
@@ -54,7 +55,7 @@ A node of your own:
   eir serve
   eir check 359999010001097 09121234567
 
-Exit codes: 0 ok, 1 error, 2 incomplete, stale or no node answers, 3 refused. With --json the answer
+Exit codes: 0 ok, 1 error, 2 incomplete, stale or nothing answers, 3 refused. With --json the answer
 is one JSON document on standard output; faults are a line on standard error.
 """,
     no_args_is_help=True,
@@ -172,13 +173,18 @@ def check_config(
         Path | None,
         typer.Argument(metavar="PATH", help="Default: the file `eir serve` would take."),
     ] = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a configuration file, and say all that is wrong with it.
 
     Every unknown setting and wrong value is told with its line and the nearest that is known.
+    PATH and --config are the same.
     """
-    settings = config_check(path) if path else load_config()
+    if path is not None and config is not None:
+        raise typer.BadParameter("PATH and --config are the same: give one of them")
+    named = path or config
+    settings = config_check(named) if named else load_config()
     where = str(settings.path) if settings.path else "built-in defaults (no file found)"
     if as_json:
         console.print_json({"path": where, "ok": True, "mode": settings.policy.mode})
@@ -200,7 +206,8 @@ def main() -> None:
     except _USAGE_ERROR as error:
         _fail_usage(error)
     except Refused as error:
-        _fail(error, console.EXIT_REFUSED)
+        silent = error.reason in _NOT_ANSWERED
+        _fail(error, console.EXIT_INCOMPLETE if silent else console.EXIT_REFUSED)
     except Unavailable as error:
         _fail(error, console.EXIT_INCOMPLETE)
     except EirError as error:

@@ -27,6 +27,7 @@ from eir.errors import Refused
 from eir.store.importers import fields
 
 if TYPE_CHECKING:
+    import pyarrow
     from duckdb import DuckDBPyConnection
 
 _POLL_SECONDS: Final = 0.2
@@ -108,6 +109,35 @@ class Scratch:
     def run(self, sql: str, share: Callable[[float], None] | None = None) -> None:
         """Execute a long statement; ``share`` is told the part done, 0 … 1, while it runs."""
         self._watched(lambda: self.connection.execute(sql), share)
+
+    def take_in(
+        self,
+        sql: str,
+        schema: pyarrow.Schema,
+        batches: Iterator[pyarrow.RecordBatch],
+        tell: Callable[[], None],
+    ) -> None:
+        """Execute a long statement over ``coming``, a table that is read once: the batches, which
+        may raise Refused or OSError. ``tell`` is called now and then meanwhile.
+        """
+        import pyarrow as pa
+
+        faults: list[Refused | OSError] = []
+
+        def fetched() -> Iterator[pyarrow.RecordBatch]:
+            try:
+                yield from batches
+            except (Refused, OSError) as fault:  # DuckDB would make a text of it
+                faults.append(fault)
+
+        def execute() -> None:
+            self.connection.register("coming", pa.RecordBatchReader.from_batches(schema, fetched()))
+            self.connection.execute(sql)
+            self.connection.unregister("coming")
+
+        self._watched(execute, lambda _: tell())
+        if faults:
+            raise faults[0]
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """The few rows of a short query."""
