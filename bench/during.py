@@ -231,7 +231,7 @@ class Changing:
         with NodeClient(f"unix:{self._door.admin}", timeout=60) as node:
             self._due_at(_AT_ONCE)
             os.kill(self._door.subject.pid, signal.SIGHUP)
-            _until(lambda: _overlay(node) == 0, "the next base does not serve", every_s=0.2)
+            _until(lambda: _overlay(node) == 0, "the next base does not serve", every_s=1.0)
             self._due_at(_NEVER)
             os.kill(self._door.subject.pid, signal.SIGHUP)
 

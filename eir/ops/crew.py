@@ -50,6 +50,8 @@ _ORDER_SECONDS: Final = 60.0
 _DRAIN_MARGIN_SECONDS: Final = 5.0
 _STEADY_SECONDS: Final = 60.0
 _LONGEST_PAUSE_SECONDS: Final = 10.0
+_MEMORY_SECONDS: Final = 30.0
+"""So long a worker's memory is told as it was: the system walks all of its pages to say so."""
 
 STARTING, ANSWERING, DRAINING = "starting", "answering", "draining"
 ABSENT, ORPHAN = "absent", "orphan"
@@ -70,6 +72,15 @@ class _Member:
     serials: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     waiting: dict[int, asyncio.Future[WorkerAnswer | None]] = field(default_factory=dict)
+    memory: tuple[int, int] = (0, 0)
+    measured_at: float = float("-inf")
+
+    def measured(self) -> tuple[int, int]:
+        """(RSS, PSS) in bytes, of half a minute ago at the most; zeros until it answers."""
+        now = time.monotonic()
+        if self.state != STARTING and now - self.measured_at > _MEMORY_SECONDS:
+            self.memory, self.measured_at = memory_of(self.pid), now
+        return self.memory
 
     def tell(self, number: int) -> None:
         """Send the process a signal, if it is known and lives."""
@@ -389,7 +400,7 @@ class Crew:
         if member is None:
             return WorkerStatus(slot=slot, pid=0, state=ABSENT, restarts=self._restarts[slot])
         counters = member.counters
-        rss, pss = memory_of(member.pid)
+        rss, pss = member.measured()
         return WorkerStatus(
             slot=slot,
             pid=member.pid,

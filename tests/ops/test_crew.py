@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from eir.core.golden import golden_tables
 from eir.core.policy import BLACK_BASE, Status
 from eir.errors import Refused
-from eir.ops import nursery
+from eir.ops import crew, nursery
 from eir.ops.crew import Crew, memory_of, pause_before
 from eir.ops.doors import grpc_settings, open_doors
 from eir.ops.nursery import Nursery, main
@@ -47,6 +47,21 @@ def test_memory_is_read_as_the_system_tells_it():
         rss, pss = memory_of(os.getpid())
     assert rss - before > 60 << 20
     assert 60 << 20 < pss <= rss
+
+
+def test_memory_is_not_walked_through_for_each_question(monkeypatch):
+    walked = []
+    monkeypatch.setattr(crew, "memory_of", lambda pid: walked.append(pid) or (2, 1))
+    ours, theirs = new_pair()
+    with ours, theirs:
+        member = crew._Member(ours, since=0, pid=7)
+        assert (member.measured(), walked) == ((0, 0), []), "it has no memory of its own yet"
+        member.state = crew.ANSWERING
+        assert [member.measured() for _ in range(3)] == [(2, 1)] * 3
+        assert walked == [7]
+        member.measured_at -= crew._MEMORY_SECONDS + 1
+        assert member.measured() == (2, 1)
+        assert walked == [7, 7]
 
 
 def test_a_gone_process_takes_nothing():
@@ -144,9 +159,9 @@ async def test_a_crew_hires_nobody_on_an_unproven_kernel(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", "false")
     forked = []
     monkeypatch.setattr(Nursery, "fork", lambda *_: forked.append(1))
-    crew = Crew(CONFIG, tmp_path)
+    made = Crew(CONFIG, tmp_path)
     with pytest.raises(Refused) as refused:
-        await crew.start(ServeOrder(0, (), CONFIG.policy), None, CONFIG)
+        await made.start(ServeOrder(0, (), CONFIG.policy), None, CONFIG)
     assert (refused.value.reason, forked) == ("kernel-unproven", [])
 
 
