@@ -250,8 +250,9 @@ def _during(lines: Sequence[Line]) -> str:
     head += ("shed", "it took, s")
     told = (
         "Open loop at half of the door's own peak, microseconds; each event beside a quiet run\n"
-        "just before it. The node has all cores here, as in service, and the generator goes\n"
-        "before it, as a machine of its own would. A window begins half a second before the event\n"
+        "just before it. The worker has the servers' core, as everywhere here; its keeper has what\n"
+        "is left of all, and the generator goes before both, as a machine of its own would. So what\n"
+        "happens takes longer here than on a node that is asked less. A window begins half a second before the event\n"
         "and ends with it: when the delta, the base or the generation serves. What swaps in was\n"
         "built beforehand. Shed: calls that were refused at once since too many waited.\n\n"
     )
