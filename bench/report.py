@@ -250,11 +250,12 @@ def _during(lines: Sequence[Line]) -> str:
     head += ("shed", "it took, s")
     told = (
         "Open loop at half of the door's own peak, microseconds; each event beside a quiet run\n"
-        "just before it. The worker has the servers' core, as everywhere here; its keeper has what\n"
-        "is left of all, and the generator goes before both, as a machine of its own would. So what\n"
-        "happens takes longer here than on a node that is asked less. A window begins half a second before the event\n"
-        "and ends with it: when the delta, the base or the generation serves. What swaps in was\n"
-        "built beforehand. Shed: calls that were refused at once since too many waited.\n\n"
+        "just before it. The worker has the servers' core, as everywhere here; its keeper has\n"
+        "what is left of all, and the generator goes before both, as a machine of its own would:\n"
+        "what happens takes longer here than on a node that is asked less. A window begins half a\n"
+        "second before the event and ends with it: when the delta, the base or the generation\n"
+        "serves. What swaps in was built beforehand. Shed: calls that were refused at once since\n"
+        "too many waited.\n\n"
     )
     return told + _table(head, rows) if rows else ""
 
