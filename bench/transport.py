@@ -32,6 +32,9 @@ IN_FLIGHT: Final = 128
 BATCHES_IN_FLIGHT: Final = 8
 HALF: Final = 0.5
 LOADS: Final = (0.25, HALF, 0.75)
+ABLE: Final = 0.75
+"""A peer is asked at so much of its peak at the most: more is not kept up in open loop."""
+
 FEW: Final = 3
 """Rounds of what is only to be seen, and no target's measure."""
 
@@ -202,7 +205,7 @@ def latency(bench: Bench, subjects: Sequence[Subject], peaks: Mapping[str, float
         for share in LOADS:
             rate = peaks[door.name] * share
             peers = [each for each in subjects if each.constant] if share == HALF else limit
-            able = [each for each in peers if 0.85 * peaks[each.name] >= rate]
+            able = [each for each in peers if ABLE * peaks[each.name] >= rate]
             rounds = bench.rounds if share == HALF else FEW
             plans.append((rate, f"{share:.0%} of the peak of {door.name}", [door, *able], rounds))
     plans += [
