@@ -29,6 +29,7 @@ from eir.ops.desk import Desk, read_desk
 from eir.ops.following import follow_once
 from eir.ops.keeping import FeedKeeping, depot_of, reached_in
 from eir.ops.own_feed import own_desk
+from eir.ops.reload_guard import waiting
 from eir.ops.settings.config import Config
 from eir.ops.weighing import beside_in, judge_by
 from eir.store.depot import Depot
@@ -146,10 +147,14 @@ def grace_time(settings: Config, now: int) -> int:
 
 def held_back(settings: Config) -> str:
     """Why the newest orders do not serve on this node, "" where nothing is held."""
+    depot = depot_of(settings.node)
+    told = []
     with contextlib.suppress(Corrupt):
-        memory = FeedKeeping(depot_of(settings.node), OPERATOR, 1).memory()
-        return memory.figures if memory.waiting else ""
-    return ""
+        memory = FeedKeeping(depot, OPERATOR, 1).memory()
+        told += [memory.figures] if memory.waiting else []
+    stands = waiting(depot)
+    told += [stands.figures] if stands and OPERATOR in stands.feeds else []
+    return "; ".join(told)
 
 
 def who() -> str:
@@ -253,9 +258,12 @@ def _stopped(depot: Depot, given: Given, ready: bool) -> Given | None:
         return _fate(given, "kept", "the node has no registry data yet")
     with contextlib.suppress(Corrupt):
         memory = keeping.memory()
-        waiting = memory.waiting
-        if waiting and waiting.session == given.session and waiting.serial >= given.serial:
+        held = memory.waiting
+        if held and held.session == given.session and held.serial >= given.serial:
             return _fate(given, "held", memory.figures)
+    stands = waiting(depot)
+    if stands and stands.holds(OPERATOR, given.session, given.serial):
+        return _fate(given, "held", stands.figures)
     return None
 
 

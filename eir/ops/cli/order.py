@@ -307,7 +307,7 @@ def tell(given: ordering.Given, as_json: bool) -> None:
     if as_json:
         console.print_json(asdict(given))
     else:
-        console.out.print(fate_text(given), markup=False)
+        console.out.print(fate_text(given))
     if given.fate in ("held", "unknown"):
         raise typer.Exit(console.EXIT_INCOMPLETE)
 
@@ -316,7 +316,7 @@ def tell_held(settings: Config) -> None:
     """Warn that what was shown is not all in force here."""
     if figures := ordering.held_back(settings):
         text = f"HELD: the newest orders do not serve here yet: {figures}; `eir sync accept`"
-        console.out.print(text, markup=False)
+        console.out.print(text)
 
 
 def fate_text(given: ordering.Given) -> str:
@@ -427,9 +427,8 @@ def _show_mode(settings: Config, desk: Path | None, as_json: bool) -> None:
         console.out.print(
             f"{holds}, ordered by {order.who} at {utc(order.at)}: {order.why}"
             f" ([policy] mode says {said})",
-            markup=False,
         )
     else:
-        console.out.print(f"{holds}, as [policy] mode says", markup=False)
+        console.out.print(f"{holds}, as [policy] mode says")
     if not as_json:
         tell_held(settings)
