@@ -90,8 +90,8 @@ def give(
 
     def amended(content: Generation) -> Generation:
         now = int(time.time())
-        tidy = _with(content, without_ended(content, now, grace_time=grace_time(settings, now)))
-        return _with(tidy, amend(tidy, now))
+        tidy = changed(content, without_ended(content, now, grace_time=grace_time(settings, now)))
+        return changed(tidy, amend(tidy, now))
 
     return publish(settings, desk, amended, what)
 
@@ -121,7 +121,7 @@ def bulk(
     ``before``: None where nothing was said yet. ``allow_missing``: lists that are not loaded hold
     only what is there by hand.
     """
-    before = before or _nothing(loaded.registry_id)
+    before = before or nothing(loaded.registry_id)
     named = {*loaded.sections, *(before.sections if allow_missing else ())} - {BLACK_UNION}
     after = loaded_into(before, loaded, named)
     return replace(after, digest=str(_digest_after(before, after)[0]))
@@ -187,7 +187,8 @@ def _at_desk(desk: Desk) -> Iterator[Publisher]:
         yield publisher
 
 
-def _with(content: Generation, change: Delta) -> Generation:
+def changed(content: Generation, change: Delta) -> Generation:
+    """A content with what an order changes; its digest is not that of the result."""
     if not len(change):
         return content
     return apply(
@@ -204,10 +205,10 @@ def _content(settings: Config, publisher: Publisher, desk: Desk) -> Generation:
     loaded = reached_in(depot_of(settings.node), OPERATOR)
     if loaded is not None:
         return replace(loaded, registry_id=registry_id)
-    return _nothing(registry_id)
+    return nothing(registry_id)
 
 
-def _nothing(registry_id: str) -> Generation:
+def nothing(registry_id: str) -> Generation:
     """What the operator's feed says before its first word."""
     return Generation(OPERATOR, registry_id, "", 0, 0, str(Digest()), {})
 
