@@ -82,11 +82,7 @@ def weigh(
             grace_before=old.grace_time(now) if old and old.grace_lag != new.grace_lag else None,
         )
     if text:
-        after = _generations(new)
-        moved = {feed: (after[feed].session, after[feed].serial) for feed in _moved(old, new)}
-        note = json.dumps(asdict(Waiting(key.decode(), text, moved))).encode()
-        if depot.note(NODE, _WAITING) != note:
-            depot.write_note(NODE, _WAITING, note)
+        _wait(depot, Waiting(key.decode(), text, _moved(old, new)))
         raise Refused("guard-held", f"{text}. Look, then: eir sync accept")
     _wait_no_more(depot, only)
 
@@ -105,6 +101,12 @@ def waiting(depot: Depot) -> Waiting | None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         _log.error("%s is unreadable: %s", depot.folder / f"{NODE}.{_WAITING}", error)
         return None
+
+
+def _wait(depot: Depot, change: Waiting) -> None:
+    note = json.dumps(asdict(change)).encode()
+    if depot.note(NODE, _WAITING) != note:
+        depot.write_note(NODE, _WAITING, note)
 
 
 def _wait_no_more(depot: Depot, only: str | None) -> None:
@@ -156,14 +158,14 @@ def _changes(old: Serving, new: Serving) -> list[Delta]:
     ]
 
 
-def _moved(old: Serving | None, new: Serving) -> list[str]:
-    """The feeds whose content differs, by name."""
+def _moved(old: Serving | None, new: Serving) -> dict[str, tuple[str, int]]:
+    """The feeds whose content differs, by name: the session and serial that each comes to."""
     before = _generations(old) if old else {}
-    return sorted(
-        feed
-        for feed, each in _generations(new).items()
+    return {
+        feed: (each.session, each.serial)
+        for feed, each in sorted(_generations(new).items())
         if feed not in before or before[feed].digest != each.digest
-    )
+    }
 
 
 def _rules(serving: Serving) -> tuple[Policy, int]:
