@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -14,7 +14,8 @@ from eir.core.orders import Override
 from eir.core.policy import Policy
 from eir.core.sieving import with_sieve
 from eir.core.tables import Tables
-from eir.feed.overlay_file import read_overlays, write_overlays
+from eir.core.view import view_of
+from eir.feed.memory_file import Pages, mapped, read_generation, write_generation
 
 KEYS = np.arange(35_000_000_000_000, 35_000_000_001_000, dtype=np.uint64)
 NUMBERS = np.arange(989_120_000_000, 989_120_001_000, dtype=np.uint64)
@@ -74,10 +75,12 @@ def of_operator() -> Delta:
     )
 
 
-def mapped(made: Generation, base: Generation) -> Generation:
-    with write_overlays(made, base) as file:
-        pages = np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint8)
-    return read_overlays(pages, base)
+def laid(made: Generation, beneath: Sequence[Pages] = ()) -> tuple[Generation, Pages]:
+    """What is read of the file of a generation, and its pages."""
+    _, file = write_generation(made, beneath, name="test")
+    with file:
+        pages = mapped(file)
+    return read_generation(pages, beneath), pages
 
 
 def after(base: Generation, delta: Delta) -> Generation:
@@ -89,7 +92,8 @@ def after(base: Generation, delta: Delta) -> Generation:
 )
 def test_what_is_read_is_what_was_written(base, delta):
     made = after(base, delta)
-    read = mapped(made, base)
+    _, beneath = laid(base)
+    read, _ = laid(made, [beneath])
     for name in ("feed", "registry_id", "session", "serial", "made_at", "digest"):
         assert getattr(read, name) == getattr(made, name)
     assert read.sections.keys() == made.sections.keys() >= delta.changes.keys()
@@ -102,24 +106,32 @@ def test_what_is_read_is_what_was_written(base, delta):
         assert told[0] == told[1]
 
 
-def test_the_tables_of_the_base_are_shared_and_the_overlays_lie_in_the_file():
-    base = registry()
-    with write_overlays(after(base, of_registry()), base) as file:
-        pages = np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint8)
-    first, end = pages.ctypes.data, pages.ctypes.data + len(pages)
-    for name, section in read_overlays(pages, base).sections.items():
+def lies_in(array: np.ndarray, pages: Pages) -> bool:
+    return 0 <= array.ctypes.data - pages.ctypes.data < len(pages)
+
+
+def test_what_lies_beneath_is_not_repeated_and_the_rest_is_in_the_file():
+    base, beneath = laid(with_sieve(registry()))
+    made = after(base, of_registry())
+    read, pages = laid(made, [beneath])
+    for name, section in read.sections.items():
         if name in base.sections:
-            assert section.content is base.sections[name].content
-        data = section.overlay.touched.data
-        assert first <= data.ctypes.data < end
-        assert data.ctypes.data % 64 == 0
-        assert not data.flags.writeable
+            assert lies_in(view_of(section.content).derived, beneath)
+        touched = section.overlay.touched
+        for array in (touched.data, touched.containers, view_of(touched).derived):
+            assert lies_in(array, pages)
+            assert array.ctypes.data % 64 == 0
+            assert not array.flags.writeable
+    assert lies_in(read.sections["white"].content.data, beneath)
+    assert lies_in(read.sieve.lines, beneath)
+    assert lies_in(read.overlay_sieve.lines, pages)
+    assert len(laid(base, [beneath])[1]) < len(beneath)
 
 
 def test_verdicts_are_those_of_whoever_applied_the_deltas():
     registry_base, operator_base = with_sieve(registry()), with_sieve(operator())
     made = after(registry_base, of_registry()), after(operator_base, of_operator())
-    read = mapped(made[0], registry_base), mapped(made[1], operator_base)
+    read = laid(made[0])[0], laid(made[1])[0]
     numbers = np.concatenate([NUMBERS, NUMBERS[::-1]])
     asked = np.tile(KEYS, 2), numbers, np.zeros(2_000, np.uint64)
     found = [
@@ -131,4 +143,4 @@ def test_verdicts_are_those_of_whoever_applied_the_deltas():
     ]
     assert found[0] == found[1]
     assert len({tuple(row) for row in found[0]}) > 5
-    assert read[0].sieve is registry_base.sieve
+    assert read[0].sieve.lines.tolist() == registry_base.sieve.lines.tolist()
