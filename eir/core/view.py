@@ -48,11 +48,6 @@ def lay_over(content: Table, derived: U64) -> View:
     return view
 
 
-def derived_of(content: Table) -> U64:
-    """What ``lay_over`` wants."""
-    return view_of(content).derived
-
-
 def tables_of(generation: Generation) -> Iterator[Table]:
     """All that a generation's probes need views of."""
     for section in generation.sections.values():

@@ -149,8 +149,8 @@ class Compaction:
             return
         generation = opened.generation
         state.touched_keys = touched_keys(generation)
-        state.deltas = generation.serial - opened.base.generation.serial
-        state.due_at_keys = due_at_keys(self._bounds(), opened.base.generation)
+        state.deltas = generation.serial - opened.base.serial
+        state.due_at_keys = due_at_keys(self._bounds(), opened.base)
 
     def _is_due(self, feed: str) -> bool:
         state = self.states[feed]

@@ -93,7 +93,7 @@ def overlays_of(states: Mapping[str, CompactionState]) -> list[NodeOverlay]:
 def handed(opened: Opened) -> HandedFeed:
     """The feed as workers are told of it."""
     origin = opened.generation
-    files = tuple(file.fileno() for file in (opened.file, opened.base.laid, opened.overlays))
+    files = tuple(file.fileno() for file in (opened.file, opened.laid, opened.overlays))
     return HandedFeed(origin.feed, origin.session, origin.serial, origin.digest, files)
 
 

@@ -31,7 +31,7 @@ _MAX_FILES = 64
 @dataclass(frozen=True, slots=True)
 class HandedFeed:
     """One generation: what it must be, and its files: the snapshot; in memory, what was derived of
-    it; and what deltas made of both since. The last one says what serves (``memory_file``).
+    it (``memory_file``); and, where there were deltas, what they made of it since.
 
     ``files`` are descriptors: the sender's own, and where received, new ones of the receiver's.
     """

@@ -22,7 +22,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from eir.core.generation import OPERATOR, REGISTRY, Generation
 from eir.core.tables import Tables
 from eir.errors import Corrupt, Refused
-from eir.feed.memory_file import read_generation
+from eir.feed.memory_file import read_base, read_overlays
 from eir.serve.control import Control
 from eir.serve.counters import CountersFile
 from eir.serve.courtesy import take_short_turns
@@ -74,10 +74,20 @@ class Doors(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A generation, and the files that it lies in, by device and inode."""
+    """A generation, and its ``base`` alone; the files that the base lies in, the first of which
+    is ``origin``; and the file of what deltas have made of it, where there is one.
+    """
 
     generation: Generation
-    files: Mapping[tuple[int, int], Mapped]
+    base: Generation
+    files: tuple[Mapped, ...]
+    origin: tuple[int, int]
+    overlays: tuple[Mapped, ...] = ()
+
+    @property
+    def mapped(self) -> tuple[Mapped, ...]:
+        """All files."""
+        return (*self.files, *self.overlays)
 
     def is_what(self, feed: HandedFeed) -> bool:
         mine = self.generation
@@ -197,13 +207,9 @@ class Worker:
         """Lay the order out beside what serves, swap, and let go of the old."""
         loop, counted = asyncio.get_running_loop(), self._counted
         held, serving = await loop.run_in_executor(self._side, self._laid_out, order)
-        kept = {name for each in held.values() for name in each.files}
-        dropped = [
-            file
-            for old in self._held.values()
-            for name, file in old.files.items()
-            if name not in kept
-        ]
+        kept = {id(file) for each in held.values() for file in each.mapped}
+        before_it = (file for old in self._held.values() for file in old.mapped)
+        dropped = [file for file in before_it if id(file) not in kept]
         before = [self._holder.current()] if self._holder.ready else []
         self._held = held
         self._holder.swap(serving)
@@ -233,17 +239,13 @@ class Worker:
         )
 
     def _opened(self, feed: HandedFeed) -> _Held:
-        """The feed's generation; what serves already is not mapped again."""
+        """The feed's generation, mapped anew unless it serves already."""
         before = self._held.get(feed.feed)
         if before is not None and before.is_what(feed):
             return before
-        files = {}
-        for file in feed.files:
-            name = _identity(file)
-            known = before.files.get(name) if before is not None else None
-            files[name] = known or _brought_in(file)
-        *beneath, last = (file.pages for file in files.values())
-        held = _Held(read_generation(last, beneath), files)
+        if before is None or before.origin != _identity(feed.files[0]):
+            before = _based(feed)
+        held = _overlaid(before, feed)
         if not held.is_what(feed):
             raise Corrupt("header", f"is not {feed.feed} serial {feed.serial}, as was announced")
         return held
@@ -265,10 +267,23 @@ def _identity(file: int) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _brought_in(file: int) -> Mapped:
-    mapped = map_file(file)
-    mapped.prefault()
-    return mapped
+def _based(feed: HandedFeed) -> _Held:
+    """A feed's base alone, mapped."""
+    snapshot, laid = files = tuple(map(map_file, feed.files[:2]))
+    for file in files:
+        file.prefault()
+    base = read_base(laid.pages, snapshot.pages)
+    return _Held(base, base, files, _identity(feed.files[0]))
+
+
+def _overlaid(held: _Held, feed: HandedFeed) -> _Held:
+    """With what deltas have made of its base."""
+    overlays = tuple(map(map_file, feed.files[2:]))
+    generation = held.base
+    for file in overlays:
+        file.prefault()
+        generation = read_overlays(file.pages, held.base)
+    return replace(held, generation=generation, overlays=overlays)
 
 
 def _let_go(dropped: list[Mapped], before: list[Serving]) -> None:

@@ -31,7 +31,7 @@ from eir.core.jit import STAMP
 from eir.core.sieving import with_sieve
 from eir.feed import paging
 from eir.feed.codec import map_snapshot, open_mapped
-from eir.feed.memory_file import Pages, mapped, read_generation, write_generation
+from eir.feed.memory_file import mapped, read_base, write_base
 from eir.store.kept import Kept
 
 
@@ -59,7 +59,7 @@ def mark_of(file: int | Path) -> str:
 @dataclass(frozen=True, slots=True)
 class OpenedBase:
     """A snapshot's generation, with its sieve. ``laid``: a file in memory, the caller's to close,
-    with all that was derived of it; ``pages``: the snapshot and that file, as they are mapped here.
+    with all that was derived of it.
 
     ``mark``: what the manifest may say of the snapshot; "" where its bytes are not those of the
     hash that stands there.
@@ -67,7 +67,6 @@ class OpenedBase:
 
     generation: Generation
     laid: BinaryIO
-    pages: tuple[Pages, ...]
     mark: str
 
 
@@ -81,9 +80,8 @@ def open_base(file: BufferedReader, row: Kept) -> OpenedBase:
     known = mark != "" and row.verified == mark
     snapshot = map_snapshot(file)
     verified = open_mapped(snapshot, trusted=known)
-    _, laid = write_generation(with_sieve(verified), (snapshot,), name="base")
-    derived = mapped(laid)
-    return OpenedBase(read_generation(derived, (snapshot,)), laid, (snapshot, derived), mark)
+    laid = write_base(with_sieve(verified), snapshot)
+    return OpenedBase(read_base(mapped(laid), snapshot), laid, mark)
 
 
 def sha256_of(file: int) -> str:

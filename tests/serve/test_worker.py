@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from eir.core.delta import Change, Delta, Items, apply
+from eir.core.generation import Generation
 from eir.core.policy import Policy
 from eir.core.sieving import with_sieve
 from eir.core.view import view_of
 from eir.errors import Corrupt, Refused, Unavailable
 from eir.feed.codec import SnapshotHead, SnapshotWriter, open_mapped
-from eir.feed.memory_file import mapped, read_generation, write_generation
+from eir.feed.memory_file import mapped, read_base, write_base, write_overlays
 from eir.serve import handover
 from eir.serve.checker import Checker
 from eir.serve.counters import read_counters
@@ -87,9 +88,7 @@ class Bench:
         facts = writer.write(path)
         file = path.open("rb")
         snapshot = mapped(file)
-        made = with_sieve(open_mapped(snapshot))
-        _, laid = write_generation(made, (snapshot,), name="base")
-        with file, laid:
+        with file, write_base(with_sieve(open_mapped(snapshot)), snapshot) as laid:
             files = (os.dup(file.fileno()), os.dup(laid.fileno()))
         return HandedFeed("registry", SESSION, serial, digest or facts.digest, files)
 
@@ -239,6 +238,12 @@ async def test_the_system_asks_it_to_end_and_it_drains(bench):
     assert bench.doors.stopped
 
 
+def base_of(told: HandedFeed) -> Generation:
+    """As a keeper has it mapped."""
+    snapshot, laid = (mapped(os.fdopen(os.dup(file), "rb")) for file in told.files)
+    return read_base(laid, snapshot)
+
+
 def lies_in(array: np.ndarray, name: str) -> bool:
     """Whether an array lies in a mapped file whose name has this in it."""
     for row in Path("/proc/self/maps").read_text().splitlines():
@@ -250,12 +255,11 @@ def lies_in(array: np.ndarray, name: str) -> bool:
 
 async def test_a_worker_makes_nothing_of_what_it_is_handed(bench, monkeypatch):
     told = bench.feed(1, {"legacy": 0})
-    beneath = [mapped(os.fdopen(os.dup(file), "rb")) for file in told.files]
-    base = read_generation(beneath[1], beneath[:1])
+    base = base_of(told)
     change = Change(Items(KEYS[:1].reshape(-1, 1)), Items(KEYS[:0].reshape(-1, 1)))
     delta = Delta({"legacy": change}, {})
     made = apply(base, delta, serial=2, made_at=2, digest=f"{2:032}")
-    _, file = write_generation(made, beneath, name="overlays")
+    _, file = write_overlays(made, base)
     with file:
         files = (*told.files, os.dup(file.fileno()))
     for maker in ("eir.core.view._derive", "eir.core.sieve.build"):
@@ -278,14 +282,13 @@ async def test_what_deltas_made_of_a_base_is_mapped_and_the_base_is_kept(bench):
     bench.tell(ServeOrder(1, (told,), Policy()))
     await bench.answer()
     assert bench.reasons() == {"not-activated"}
-    data = bench.holder.current().tables.registry.sections["white"].content.data.ctypes.data
-    beneath = [mapped(os.fdopen(file, "rb")) for file in map(os.dup, first.files)]
-    base = read_generation(beneath[1], beneath[:1])
+    table = bench.holder.current().tables.registry.sections["white"].content
+    base = base_of(first)
     for serial, name, reason in ((2, "black.lost", 257), (3, "black.stolen", 256)):
         change = Change(Items(KEYS[:0].reshape(-1, 1)), Items(KEYS.reshape(-1, 1)))
         delta = Delta({name: change}, {name: reason})
         made = apply(base, delta, serial=serial, made_at=serial, digest=f"{serial:032}")
-        _, file = write_generation(made, beneath, name=f"overlays-{serial}")
+        _, file = write_overlays(made, base)
         with file:
             files = (*map(os.dup, first.files), os.dup(file.fileno()))
         told = HandedFeed("registry", SESSION, serial, made.digest, files)
@@ -293,8 +296,8 @@ async def test_what_deltas_made_of_a_base_is_mapped_and_the_base_is_kept(bench):
         assert (await bench.answer()).fault is None
         assert bench.reasons() == {name.removeprefix("black.")}
         served = bench.holder.current().tables.registry
-        assert served.sections["white"].content.data.ctypes.data == data
-    assert lies_in(served.sections["black.stolen"].overlay.rows.data, "memfd:overlays-3")
+        assert served.sections["white"].content is table
+    assert lies_in(served.sections["black.stolen"].overlay.rows.data, "memfd:overlays")
     for each in first.files:
         os.close(each)
 
