@@ -155,7 +155,7 @@ def test_latency_counts_from_the_time_a_question_was_due(load, start_node):
 
 
 def test_what_has_no_room_waits_and_does_not_spin(load, start_node):
-    """By a generator that spins a node gets its questions one at a time, which is the dearest way."""
+    """Who spins has a node answer one question at a time, which is the dearest way."""
     node = start_node()
     node.hang()
     timer, before = threading.Timer(1.0, node.go_on), resource.getrusage(resource.RUSAGE_CHILDREN)
