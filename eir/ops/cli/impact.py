@@ -144,8 +144,7 @@ def impact_of(
       eir impact --add-hold 7d --reason grace-expired --msisdn-prefix 0912
     """
     settings, now = load_config(config), int(time.time())
-    covered = (tac, tac_file, reason, msisdn_prefix)
-    if any(covered) and not add_hold:
+    if any(covered := (tac, tac_file, reason, msisdn_prefix)) and not add_hold:
         raise typer.BadParameter("whom a hold covers goes with --add-hold UNTIL")
     hold = typed_hold(settings, add_hold, *covered, now=now) if add_hold else None
     asked = _Asked(serial, snapshot, manifest, mode, _orders(mode, end_hold, hold), reload)
@@ -153,8 +152,8 @@ def impact_of(
     if as_json:
         told = _document(change) if change else None
         console.print_json({"change": told, "days": [_day(each) for each in ahead]})
-        return
-    _print(change, ahead, shadow=shadow)
+    else:
+        _print(change, ahead, shadow=shadow)
 
 
 def _answered(
