@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Sequence
 
 import h2.config
 import h2.connection
@@ -51,15 +52,22 @@ class Frames:
 
     def ending(self, stream: int) -> dict[bytes, bytes]:
         """The headers and trailers of a call, once the server has ended it."""
-        told: dict[bytes, bytes] = {}
-        while True:
+        return self.endings([stream])[0]
+
+    def endings(self, streams: Sequence[int]) -> list[dict[bytes, bytes]]:
+        """The same of each of these calls, once all have ended."""
+        told: dict[int, dict[bytes, bytes]] = {stream: {} for stream in streams}
+        open_still = set(streams)
+        while open_still:
             octets = self.socket.recv(65_536)
             assert octets, "the server hung up"
             for event in self.h2.receive_data(octets):
-                if getattr(event, "stream_id", None) != stream:
+                stream = getattr(event, "stream_id", None)
+                if stream not in told:
                     continue
                 if isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
-                    told |= dict(event.headers)
+                    told[stream] |= dict(event.headers)
                 if isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
-                    return told
+                    open_still.discard(stream)
             self.send()
+        return list(told.values())
