@@ -24,6 +24,7 @@ from eir.core.jit import (
 )
 from eir.core.kernel import (
     NONE,
+    UNRANKED,
     active_black,
     facts_of,
     held,
@@ -33,7 +34,6 @@ from eir.core.kernel import (
     number_of,
 )
 from eir.core.layout import (
-    AT_BINDINGS,
     AT_GREY,
     AT_IMSI_MSISDN,
     AT_STATUSES,
@@ -43,6 +43,7 @@ from eir.core.layout import (
     FENCES,
     HOLD_COUNT,
     INDEX_SLOT_BYTES,
+    LINES,
     LIST_SLOT_BYTES,
     NUMBERS,
     OPERATOR_OVERLAY_SIEVE,
@@ -50,7 +51,6 @@ from eir.core.layout import (
     REGISTRY_OVERLAY_SIEVE,
     REGISTRY_SIEVE,
     SHADOW,
-    SLOTS,
     VALUES,
     WORDS,
 )
@@ -59,11 +59,12 @@ from eir.core.policy import decide, leaves_as
 from eir.core.probes import (
     BLOCK_BITS,
     BLOCK_BYTES,
+    BLOCK_HALVINGS,
     block_of,
     body_of,
     covers,
     find_slot,
-    first_slot,
+    first_line,
     last_at_most,
     rank_in_container,
 )
@@ -78,11 +79,12 @@ LEAST_WARMED = 4
 LOW = np.uint64(0xFFFF)
 
 # A row of a plan stands at the place of its hint's bit: a section, what it is, which column of a
-# query is its key. Behind these rows one for each wave of probes: its hints, and those of which one
-# found spares the query the wave. The IMSI table has no hint, and the row of a bit that no one has.
-SECTION, IS_INDEX, IS_BY_NUMBER = range(3)
+# query is its key, which row of scratch gets its ranks. Behind these rows one for each wave of
+# probes: its hints, and those of which one found spares the query the wave. The IMSI table has no
+# hint, and the row of a bit that no one has.
+SECTION, IS_INDEX, IS_BY_NUMBER, RANKED = range(4)
 WAVE, UNLESS = range(2)
-PLAN_WORDS = 3
+PLAN_WORDS = 4
 PLANNED = 32
 IMSI_ROW = 15
 SMALL, BOUND, SEEN = range(3)
@@ -90,8 +92,9 @@ WAVES = 3
 
 # Rows of scratch int64[SCRATCH_ROWS, ASKS]: of a group's queries, then of its probes in flight, and
 # which of these search.
-NUMBER, HINTS, FOUND, RANK, GREY_RANK, WHO, WHAT, KEY, SLOT, AT, LEFT, STRIDE, ORDER = range(13)
-SCRATCH_ROWS = 13
+NUMBER, HINTS, FOUND, RANK, IMSI_RANK, GREY_RANK, NO_RANK = range(7)
+WHO, WHAT, KEY, SLOT, AT, LEFT, STRIDE, ORDER = range(7, 15)
+SCRATCH_ROWS = 15
 ASKS = 520
 """Not 512: the rows would fall into the same sets of the cache."""
 
@@ -118,13 +121,17 @@ def check(
             if together:
                 number = np.uint64(scratch[NUMBER, i - begin])
                 hints, found = scratch[HINTS, i - begin], scratch[FOUND, i - begin]
-                rank, grey = scratch[RANK, i - begin], scratch[GREY_RANK, i - begin]
+                ranks = (
+                    scratch[RANK, i - begin],
+                    scratch[IMSI_RANK, i - begin],
+                    scratch[GREY_RANK, i - begin],
+                )
             else:
                 number = number_of(desc, msisdn[i], imsi[i])
                 hints = hints_of(desc, imei[i], number)
-                found, rank, grey = np.int64(0), np.int64(-1), np.int64(-1)
+                found, ranks = np.int64(0), UNRANKED
             facts, black, deadline, until = facts_of(
-                desc, imei[i], number, imsi[i], *times, active, False, hints, found, rank, grey
+                desc, imei[i], number, imsi[i], *times, active, False, hints, found, ranks
             )
             row, code = decide(facts, black, deadline, grace_time, masks)
             decided = load8(desc[AT_STATUSES] + code)
@@ -152,7 +159,8 @@ def probe(desc, plan, imei, msisdn, imsi, scratch):
     send_for_sieves(desc, BY_NUMBER_SIEVES, scratch[NUMBER, :count])
     for i in range(count):
         hints[i] = hints_of(desc, imei[i], np.uint64(scratch[NUMBER, i]))
-        found[i], scratch[RANK, i], scratch[GREY_RANK, i] = 0, -1, -1
+        found[i] = 0
+        scratch[RANK, i] = scratch[IMSI_RANK, i] = scratch[GREY_RANK, i] = -1
     for wave in range(PLANNED, PLANNED + WAVES):
         planned, unless = plan[wave, WAVE], plan[wave, UNLESS]
         asks = 0
@@ -220,11 +228,10 @@ def send_for_slots(desc, plan, imei, scratch, asks):
     for a in range(asks):
         who, what = scratch[WHO, a], scratch[WHAT, a]
         section = plan[what, SECTION]
-        slot_bytes = INDEX_SLOT_BYTES if plan[what, IS_INDEX] else LIST_SLOT_BYTES
         key = np.uint64(scratch[NUMBER, who]) if plan[what, IS_BY_NUMBER] else imei[who]
         scratch[KEY, a] = np.int64(key)
-        at = first_slot(key >> np.uint64(16), desc[section + SLOTS])
-        prefetch(desc[section + DIRECTORY] + at * slot_bytes)
+        line = first_line(key >> np.uint64(16), desc[section + LINES])
+        prefetch(desc[section + DIRECTORY] + LINE_BYTES * line)
 
 
 @inlined
@@ -291,7 +298,7 @@ def conclude(desc, plan, scratch, asks):
         there, rank = False, np.int64(-1)
         if slot != 0:
             if stride > 0:
-                at = last_at_most(at, stride, scratch[LEFT, a], low)
+                at = last_at_most(at, stride, scratch[LEFT, a], low, BLOCK_HALVINGS)
                 there = covers(at, stride, low)
             if is_index:
                 body = desc[section + DATA] + np.int64(load64(slot + 24))
@@ -306,10 +313,7 @@ def conclude(desc, plan, scratch, asks):
         scratch[AT, a] = rank
         scratch[HINTS, who] &= ~(1 << what)
         scratch[FOUND, who] |= np.int64(there) << what
-        if section in (AT_BINDINGS, AT_IMSI_MSISDN):
-            scratch[RANK, who] = rank
-        if section == AT_GREY:
-            scratch[GREY_RANK, who] = rank
+        scratch[plan[what, RANKED], who] = rank
 
 
 @inlined

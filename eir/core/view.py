@@ -12,6 +12,7 @@ from eir.core import layout, probes
 from eir.core.deadlines import DeadlineTable
 from eir.core.imeiset import ImeiSet
 from eir.core.pairtable import PairTable
+from eir.core.rankindex import LINE_BYTES
 
 Table = ImeiSet | PairTable | DeadlineTable
 U64 = NDArray[np.uint64]
@@ -83,7 +84,9 @@ def _point_containers(
     if len(rows) == 0:
         return 0
     of_ten = INDEX_SLOTS if 8 * rows.shape[1] == layout.INDEX_SLOT_BYTES else LIST_SLOTS
-    slots = len(rows) * of_ten // 10 + 1
+    in_line = LINE_BYTES // (8 * rows.shape[1])
+    lines = len(rows) * of_ten // (10 * in_line) + 1
+    slots = lines * in_line
     blocks = (len(data) >> probes.BLOCK_BITS) + 1
     raw = np.full(slots * rows.shape[1] + (blocks + 3) // 4 + 8, probes.VACANT, np.uint64)
     raw = raw[(-raw.ctypes.data % 64) // 8 :]
@@ -94,6 +97,6 @@ def _point_containers(
         probes.raise_fences(rows, data.ctypes.data, fences)
     kept.append(raw)
     words[layout.DIRECTORY] = table.ctypes.data
-    words[layout.SLOTS] = slots
+    words[layout.LINES] = lines
     words[layout.FENCES] = fences.ctypes.data
     return raw.nbytes
