@@ -96,7 +96,7 @@ def _laid(content: Table, derived: U64) -> View:
 def _lines(rows: U64) -> int:
     """How many lines of slots the directory of so many containers has."""
     of_ten = INDEX_SLOTS if 8 * rows.shape[1] == layout.INDEX_SLOT_BYTES else LIST_SLOTS
-    in_line = LINE_BYTES // (8 * rows.shape[1])
+    in_line: int = LINE_BYTES // (8 * rows.shape[1])
     return len(rows) * of_ten // (10 * in_line) + 1
 
 
