@@ -118,14 +118,11 @@ def check(
         if together:
             probe(desc, plan, imei[begin:end], msisdn[begin:end], imsi[begin:end], scratch)
         for i in range(begin, end):
+            at = i - begin
             if together:
-                number = np.uint64(scratch[NUMBER, i - begin])
-                hints, found = scratch[HINTS, i - begin], scratch[FOUND, i - begin]
-                ranks = (
-                    scratch[RANK, i - begin],
-                    scratch[IMSI_RANK, i - begin],
-                    scratch[GREY_RANK, i - begin],
-                )
+                number = np.uint64(scratch[NUMBER, at])
+                hints, found = scratch[HINTS, at], scratch[FOUND, at]
+                ranks = (scratch[RANK, at], scratch[IMSI_RANK, at], scratch[GREY_RANK, at])
             else:
                 number = number_of(desc, msisdn[i], imsi[i])
                 hints = hints_of(desc, imei[i], number)
@@ -138,8 +135,7 @@ def check(
             spared = row >= 12 and desc[HOLD_COUNT] > 0
             spared = spared and held(desc, imei[i], number, code, grace_time)
             status = leaves_as(decided, row, spared, desc[SHADOW] != 0)
-            verdicts[i, 0] = status
-            verdicts[i, 1] = decided
+            verdicts[i, 0], verdicts[i, 1] = status, decided
             verdicts[i, 2] = code
             verdicts[i, 3] = row
             valid_until[i] = deadline if row == 12 else (until if row == 1 else 0)
