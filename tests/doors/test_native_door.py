@@ -5,6 +5,7 @@ What it has in common with the other gRPC engine is in the conformance tests.
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import Counter
 
@@ -147,21 +148,27 @@ def test_a_fault_of_ours_ends_the_calls_decided_with_it_and_no_other(
     assert stub_of(door.address).Check(a_check, timeout=30).status
 
 
-def test_past_capacity_calls_are_shed_and_those_before_answered(
+def test_beyond_what_may_wait_calls_are_refused_before_anything_is_decided(
     open_native, checker, connect, a_check, stub_of
 ):
     events = Events()
     door = open_native(checker, max_calls=8, events=events)
     crowd = Crowd(checker, connect(door.address), a_check)
-    calls = crowd.gather([a_check] * 200)
-    crowd.release()
-    ended = outcomes(calls)
-    assert set(ended) == {StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED}
-    assert 8 <= ended[StatusCode.OK] < 100
-    shed_calls = ended[StatusCode.RESOURCE_EXHAUSTED]
-    assert events["grpc", "fault", "RESOURCE_EXHAUSTED", "127.0.0.1"] == shed_calls
-    shed = next(call for call in calls if call.code() is StatusCode.RESOURCE_EXHAUSTED)
-    assert shed.details().startswith("calls-exhausted:")
+    calls = crowd.gather([a_check] * 100)
+    refused = queue.SimpleQueue()
+    for call in calls:
+        call.add_done_callback(refused.put)
+    held, checker.gate = checker.gate, threading.Event()
+    held.set()  # the next decision is held again
+    for _ in range(92):
+        call = refused.get(timeout=30)
+        assert call.code() is StatusCode.RESOURCE_EXHAUSTED
+        assert call.details().startswith("calls-exhausted:")
+    assert refused.empty()
+    checker.gate.set()
+    assert outcomes(calls) == {StatusCode.OK: 8, StatusCode.RESOURCE_EXHAUSTED: 92}
+    assert events["grpc", "fault", "RESOURCE_EXHAUSTED", "127.0.0.1"] == 92
+    assert sum(len(imei) for imei, _, _ in checker.asked) == 1 + 8, "work was done for nobody"
     assert stub_of(door.address).Check(a_check, timeout=30).status
 
 
@@ -174,6 +181,70 @@ def test_no_more_bytes_wait_than_may(open_native, checker, connect, a_check, mon
     ended = outcomes(calls)
     assert set(ended) == {StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED}
     assert ended[StatusCode.OK] >= 3
+
+
+ONE = wire.CheckRequest(imei="490154203237518").SerializeToString()
+MANY = wire.CheckBatchRequest(imei14=[49_015_420_323_751]).SerializeToString()
+COSTS = st.lists(st.sampled_from([0.0, 1 / 1024, 1 / 128, 1 / 64, 1 / 16, 1 / 4]), max_size=40)
+
+
+class Slow:
+    """A front and what decides: takes of batches and two checks, and how long each decision lasts.
+
+    ``ended`` has for each take of each call how, and when its decision began.
+    """
+
+    def __init__(self, takes):
+        self.takes, self.ended, self.now = takes, [], 0.0
+
+    def start(self): ...
+
+    def recv_batch(self, *_):
+        self.ended.append({})
+        if len(self.ended) > len(self.takes):
+            return None
+        self.costs = iter(self.takes[len(self.ended) - 1])
+        methods = [1] * len(self.takes[len(self.ended) - 1]) + [0, 0]
+        return [(0, at, of, (ONE, MANY)[of], "unix:") for at, of in enumerate(methods)]
+
+    def decide(self, asked):
+        self.begun = self.now
+        self.now += next(self.costs, 0.0)
+        return FakeChecker().check(asked.imei, asked.msisdn, asked.imsi)
+
+    def respond(self, number, _reply):
+        assert number not in self.ended[-1]
+        self.ended[-1][number] = ("answered", self.begun)
+
+    def fail(self, number, code, words):
+        assert (code, words.partition(":")[0]) == (8, "calls-exhausted")
+        assert number not in self.ended[-1]
+        self.ended[-1][number] = ("refused", self.now)
+        return True
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(COSTS.map(lambda costs: [0.0, *costs]), max_size=6))
+def test_a_take_is_worked_at_for_so_long_and_the_rest_refused(takes):
+    slow = Slow(takes)
+    desk = _Desk(slow, NativeSettings(), slow.decide, RpcCounts(None), lambda: slow.now)
+    desk.open()
+    desk.join()
+    taken_at, may_last = 0.0, limits.MAX_STALL_SECONDS
+    for costs, ended in zip(takes, slow.ended, strict=False):
+        assert sorted(ended) == list(range(len(costs) + 2)), "a call has no end"
+        assert {ended[len(costs)], ended[len(costs) + 1]} == {("answered", taken_at)}
+        for how, at in ended.values():
+            assert (how == "answered") == (at <= taken_at + may_last)
+        answered = sum(how == "answered" for how, _ in ended.values()) - 2
+        assert all(ended[number][0] == "answered" for number in range(answered)), "out of turn"
+        lasted = sum(costs[: answered + 1])
+        taken_at += lasted
+        may_last = (
+            limits.MAX_TAKE_SECONDS
+            if lasted > limits.MAX_TAKE_SECONDS
+            else limits.MAX_STALL_SECONDS
+        )
 
 
 NATIVE = '[grpc]\nlisten = ["127.0.0.1:0"]\nengine = "native"\n'
