@@ -343,8 +343,8 @@ static void report(double seconds, uint64_t answered) {
 }
 
 int main(int count, char **words) {
-    int holds = count == 12 && !strcmp(words[11], "held");
-    if (count != 11 && !holds) return fprintf(stderr, "see the head of load.c\n"), 2;
+    int holds = count == 12 && !strcmp(words[11], "held") && atof(words[6]) > 0;
+    if (count != 11 && count != 12) return fprintf(stderr, "see the head of load.c\n"), 2;
     is_grpc = !strcmp(words[1], "grpc");
     const char *host = words[2], *path = words[4];
     int port = atoi(words[3]);
