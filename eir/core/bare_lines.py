@@ -10,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from eir import limits
-from eir.core.jit import compiled, load8
+from eir.core.jit import compiled, inlined, load8
 
 IMEI, MSISDN, IMSI = 0, 1, 2
 _COMMA, _FEED, _RETURN = 44, 10, 13
+_LONGEST = limits.IMEI_DIGITS + 2
 SHORTEST_LINE_BYTES = 6
 ROWS, LEFT, LINES, AT = range(4)
 """What ``counts`` holds: good rows, lines left, lines in all, bytes that were looked at."""
@@ -72,28 +73,30 @@ def _line(address, at, size, fields, rows, row):
 @compiled
 def _field(address, at, size, kind):
     """(its number or -1, where it ends, 1 if its check digit is wrong) of a field of digits."""
-    begin, value, sum_ = at, np.int64(0), np.int64(0)
+    begin, value, luhn = at, np.int64(0), np.int64(0)
     first = load8(address + at) if at < size else np.int64(0)
-    most = limits.IMEI_DIGITS if kind == IMEI else np.int64(limits.MAX_MSISDN_DIGITS)
-    digit = np.int64(0)
-    while at < size and at - begin < most:
+    while at < size and at - begin <= _LONGEST:
         digit = load8(address + at) - 48
         if digit < 0 or digit > 9:
             break
-        value = 10 * value + digit
-        sum_ += digit + ((at - begin) & 1) * (digit + np.int64(digit >= 5))
+        place = at - begin
+        if kind != IMEI or place < limits.IMEI_DIGITS:
+            value = 10 * value + digit
+        luhn += digit + (place & 1) * (digit + np.int64(digit >= 5))
         at += 1
     length = at - begin
-    if kind != IMEI:
-        if length < 5 or (kind == MSISDN and first == 48):
-            return np.int64(-1), at, np.int64(0)
-        return (16 * value + length if kind == IMSI else value), at, np.int64(0)
-    if length < most or value == 0:
+    if not fits(kind, length, first) or (kind == IMEI and value == 0):
         return np.int64(-1), at, np.int64(0)
-    while at < size and at - begin < most + 2:
-        digit = load8(address + at) - 48
-        if digit < 0 or digit > 9:
-            break
-        sum_ += digit
-        at += 1
-    return value, at, np.int64(at - begin == most + 1 and sum_ % 10 != 0)
+    mistyped = kind == IMEI and length == limits.IMEI_DIGITS + 1 and luhn % 10 != 0
+    return (16 * value + length if kind == IMSI else value), at, np.int64(mistyped)
+
+
+@inlined
+def fits(kind, length, first):
+    """Whether an identifier may have so many digits, and begin with this character."""
+    if kind == IMEI:
+        return limits.IMEI_DIGITS <= length <= limits.IMEI_DIGITS + 2
+    if kind == MSISDN:
+        in_size = limits.MIN_MSISDN_DIGITS <= length <= limits.MAX_MSISDN_DIGITS
+        return in_size and first != 48
+    return limits.MIN_IMSI_DIGITS <= length <= limits.MAX_IMSI_DIGITS

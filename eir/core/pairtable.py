@@ -161,9 +161,11 @@ def _looked_at(
 
 def _count_windows(values: U64, windows: dict[int, int]) -> None:
     """Add to ``windows`` how many of the values lie in each of 2^30."""
+    if len(values) == 0:
+        return
     numbers = values >> np.uint64(_WINDOW_BITS)
-    lowest = numbers.min(initial=np.uint64(_MOST_WINDOWS))
-    if numbers.max(initial=lowest) - lowest < _MOST_WINDOWS:
+    lowest = numbers.min()
+    if numbers.max() - lowest < _MOST_WINDOWS:
         counts = np.bincount((numbers - lowest).astype(np.int64))
         found = np.flatnonzero(counts).astype(np.uint64) + lowest
         counts = counts[counts > 0]

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from eir import limits
+from eir.core.bare_lines import IMEI, IMSI, MSISDN, fits
 from eir.core.jit import compiled
 from eir.doors import eligibility_codec as codec
 from eir.errors import Refused
 
-_IMEI, _MSISDN, _IMSI = 0, 1, 2
 _FIRST_TAG, _TAG_STEP = 0x0A, 8  # a text's tag: its field's number << 3 | 2
-_LEAST_IMEI, _MOST_IMEI = limits.IMEI_DIGITS, limits.IMEI_DIGITS + 2
-_LEAST_MSISDN, _MOST_MSISDN = limits.MIN_MSISDN_DIGITS, limits.MAX_MSISDN_DIGITS
-_LEAST_IMSI, _MOST_IMSI = limits.MIN_IMSI_DIGITS, limits.MAX_IMSI_DIGITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ def read_checks(messages: Sequence[bytes]) -> Gathered:
                 columns[:, place] = one.imei[0], one.msisdn[0], one.imsi[0]
     if refused:
         columns = np.delete(columns, list(refused), axis=1)
-    return Gathered(codec.Questions(columns[_IMEI], columns[_MSISDN], columns[_IMSI]), refused)
+    return Gathered(codec.Questions(columns[IMEI], columns[MSISDN], columns[IMSI]), refused)
 
 
 @compiled
@@ -65,7 +62,7 @@ def read_plain(raw, ends, columns, unusual):
     others, begin = 0, np.int64(0)
     for i in range(len(ends)):
         end = ends[i]
-        columns[_IMEI, i] = columns[_MSISDN, i] = columns[_IMSI, i] = np.uint64(0)
+        columns[IMEI, i] = columns[MSISDN, i] = columns[IMSI, i] = np.uint64(0)
         unusual[i] = not read_one(raw, begin, end, columns, i)
         others += unusual[i]
         begin = end
@@ -79,7 +76,7 @@ def read_one(raw, at, end, columns, i):
     while at < end:
         tag = np.int64(raw[at])
         field = (tag - _FIRST_TAG) // _TAG_STEP
-        if tag & 7 != 2 or not 0 <= field <= _IMSI or at + 2 > end or (seen >> field) & 1:
+        if tag & 7 != 2 or not 0 <= field <= IMSI or at + 2 > end or (seen >> field) & 1:
             return False
         size = np.int64(raw[at + 1])
         at += 2
@@ -91,20 +88,10 @@ def read_one(raw, at, end, columns, i):
             digit = np.int64(raw[at + k]) - 0x30
             if digit < 0 or digit > 9:
                 return False
-            if field != _IMEI or k < limits.IMEI_DIGITS:
+            if field != IMEI or k < limits.IMEI_DIGITS:
                 number = number * np.uint64(10) + np.uint64(digit)
-        if field == _IMSI:
+        if field == IMSI:
             number = number << np.uint64(4) | np.uint64(size)
         columns[field, i] = number
         at += size
     return seen & 1 == 1
-
-
-@compiled
-def fits(field, size, first):
-    """Whether a field may have so many digits, and begin with this character."""
-    if field == _IMEI:
-        return _LEAST_IMEI <= size <= _MOST_IMEI
-    if field == _MSISDN:
-        return _LEAST_MSISDN <= size <= _MOST_MSISDN and first != 0x30
-    return _LEAST_IMSI <= size <= _MOST_IMSI

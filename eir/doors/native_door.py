@@ -35,7 +35,7 @@ from eir.doors.check_reader import read_checks
 from eir.doors.check_replies import CheckReplies
 from eir.doors.rpc_border import end_loudly, status_of
 from eir.doors.rpc_counts import RpcCounts
-from eir.doors.rpc_listen import Listener, bind
+from eir.doors.rpc_listen import Listener, accept_no_more, bind, listening
 from eir.serve.checker import Answer
 from eir.serve.events import Events, host_of
 
@@ -113,6 +113,7 @@ class NativeDoor:
         self._make_behind = behind
         self._desks: list[_Desk] = []
         self._listeners: tuple[Listener, ...] = ()
+        self._accepting: frozenset[int] = frozenset()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -128,6 +129,7 @@ class NativeDoor:
         self._folder = Path(tempfile.mkdtemp(prefix="eir-"))
         self._behind = self._make_behind(f"unix:{self._folder}/s")
         read_checks([b""])  # compiles, if nobody has yet
+        others = listening()
         try:
             self._listeners = bind(
                 settings.listen,
@@ -136,6 +138,7 @@ class NativeDoor:
                 plaintext_accepted=settings.plaintext_accepted,
                 take_over=settings.take_over,
             )
+            self._accepting = listening() - others
             await self._behind.start()
         except BaseException:
             self._close()
@@ -153,12 +156,14 @@ class NativeDoor:
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Drain and close.
 
-        Health turns NOT_SERVING and streams end; calls are answered until none comes for a moment.
-        What is still open after ``drain_seconds`` (None: as configured) is cut.
+        Nobody can connect any more, health turns NOT_SERVING and streams end; calls are answered
+        until none comes for a moment. What is still open after ``drain_seconds`` (None: as
+        configured) is cut.
         """
         loop = asyncio.get_running_loop()
         seconds = self._settings.drain_seconds if drain_seconds is None else drain_seconds
         end = loop.time() + seconds
+        accept_no_more(self._accepting)
         await self._behind.stop(seconds)
         while loop.time() < end:
             before = [desk.takes for desk in self._desks]

@@ -200,7 +200,7 @@ def _bind_tcp(add: Callable[[str], int], address: str, *, clear: bool) -> Listen
 def listening() -> frozenset[int]:
     """The sockets of this process that connections come to, by inode."""
     inodes = set()
-    for inode, found in _listeners():
+    for _, inode, found in _listeners():
         inodes.add(inode)
         found.close()
     return frozenset(inodes)
@@ -209,18 +209,23 @@ def listening() -> frozenset[int]:
 def accept_no_more(inodes: frozenset[int]) -> None:
     """Have these sockets refuse who comes from now on; connections that stand go on.
 
-    grpcio itself accepts until it sends everybody off. Who is sent off by one process and comes to
+    Both engines accept until they send everybody off. Who is sent off by one process and comes to
     another one in that moment is sent off at once, and his grpcio may lose the call: it gets
-    neither an answer nor an error before its deadline.
+    neither an answer nor an error before its deadline. No engine has a word for it, so what it
+    listens on is closed under its descriptor, where it finds a socket that nobody comes to: an
+    accept on a descriptor that is shut down fails at once, and would be tried again and again.
     """
-    for inode, found in _listeners():
-        with found, contextlib.suppress(OSError):
+    for number, inode, found in _listeners():
+        with found, contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as nobody:
             if inode in inodes:
-                found.shutdown(socket.SHUT_RDWR)
+                nobody.setblocking(False)
+                nobody.bind("")
+                nobody.listen(0)
+                os.dup2(nobody.fileno(), number, inheritable=False)
 
 
-def _listeners() -> Iterator[tuple[int, socket.socket]]:
-    """Each listening socket with its inode, as a descriptor of ours: to be closed."""
+def _listeners() -> Iterator[tuple[int, int, socket.socket]]:
+    """Each listening socket: descriptor, inode, and a descriptor of ours: to be closed."""
     for name in os.listdir("/proc/self/fd"):
         try:
             if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
@@ -229,7 +234,7 @@ def _listeners() -> Iterator[tuple[int, socket.socket]]:
         except OSError:  # closed meanwhile
             continue
         if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            yield os.fstat(found.fileno()).st_ino, found
+            yield int(name), os.fstat(found.fileno()).st_ino, found
         else:
             found.close()
 

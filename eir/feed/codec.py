@@ -248,7 +248,8 @@ class _Entry:
     parts: tuple[tuple[str, int, int], ...]
 
 
-def _aligned(at: int) -> int:
+def aligned(at: int) -> int:
+    """The first place from here on where a section, or a part of one, may begin."""
     return -(-at // _ALIGN) * _ALIGN
 
 
@@ -288,8 +289,8 @@ def _lay_out(section: Section) -> tuple[_Entry, list[NDArray[np.uint8]]]:
     at = 0
     places = []
     for name, part in parts.items():
-        seen.update(bytes(_aligned(at) - at))
-        at = _aligned(at)
+        seen.update(bytes(aligned(at) - at))
+        at = aligned(at)
         places.append((name, at, len(part)))
         seen.update(part.data)
         at += len(part)
@@ -311,7 +312,7 @@ def _placed(laid: list[tuple[_Entry, list[NDArray[np.uint8]]]], start: int) -> l
     """The entries with their offsets, from ``start`` on; encoded as long wherever they lie."""
     placed = []
     for entry, _ in laid:
-        start = _aligned(start)
+        start = aligned(start)
         values = {name: getattr(entry, name) for name in entry.__slots__}
         placed.append(_Entry(**(values | {"offset": start})))
         start += entry.length
@@ -438,14 +439,14 @@ def _check_layout(mapped: NDArray[np.uint8], at: int, entries: list[_Entry]) -> 
     """Where the last section ends; sections and parts stand gapless but for zero padding."""
     for entry in entries:
         if (
-            entry.offset != _aligned(at)
+            entry.offset != aligned(at)
             or entry.offset > len(mapped)
             or mapped[at : entry.offset].any()
         ):
             raise Corrupt(entry.name, "does not begin where the one before it ends")
         inner = 0
         for _, offset, length in entry.parts:
-            if offset != _aligned(inner):
+            if offset != aligned(inner):
                 raise Corrupt(entry.name, "its parts do not stand one behind the other")
             inner = offset + length
         at = entry.offset + entry.length

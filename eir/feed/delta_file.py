@@ -161,16 +161,16 @@ def write_frame(chain: BinaryIO, raw: bytes, at: int) -> int:
     return at
 
 
-def read_frames(chain: int, at: int = 0) -> Iterator[tuple[bytes, int]]:
-    """Each delta file of a chain, from an offset on, and the offset behind it.
+def read_frames(chain: int) -> Iterator[bytes]:
+    """Each delta file of a chain.
 
     ``chain``: an open descriptor, whose own position is neither used nor moved.
     """
+    at = 0
     while len(frame := os.pread(chain, _FRAME.size, at)) == _FRAME.size:
         (size,) = _FRAME.unpack(frame)
-        raw = os.pread(chain, size, at + _FRAME.size)
+        yield os.pread(chain, size, at + _FRAME.size)
         at += _FRAME.size + size
-        yield raw, at
 
 
 def advance(generation: Generation, head: DeltaHead, delta: Delta) -> Generation:

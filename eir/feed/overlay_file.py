@@ -6,7 +6,7 @@
 
 To apply a delta takes long, and most of it holds the interpreter lock. So that is done once, by
 whoever verifies it, and all workers share the memory of what came of it. The snapshot's own tables
-are named, not repeated: whoever reads has them mapped.
+and orders are named, not repeated: whoever reads has them.
 
 Both ends are this program on this machine, and nobody else can reach the file: it is trusted, and
 never a format of the feed.
@@ -24,15 +24,14 @@ from typing import BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eir import limits
 from eir.core.generation import Generation, Section
+from eir.feed.codec import aligned
 
 _LENGTH_BYTES: Final = 8
-_ALIGN: Final = limits.SECTION_ALIGNMENT_BYTES
 
 
 def write_overlays(generation: Generation, base: Generation) -> BinaryIO:
-    """All of a generation but the tables of its base, in a new file in memory, the caller's to
+    """All of a generation but the contents of its base, in a new file in memory, the caller's to
     close. Raises OSError where there is no room.
     """
     arrays: list[pickle.PickleBuffer] = []
@@ -45,7 +44,7 @@ def write_overlays(generation: Generation, base: Generation) -> BinaryIO:
     try:
         file.write(len(index).to_bytes(_LENGTH_BYTES, "little") + index)
         for raw in raws:
-            file.seek(_aligned(file.tell()))
+            file.seek(aligned(file.tell()))
             file.write(raw)
         file.flush()
     except OSError:
@@ -61,7 +60,7 @@ def read_overlays(pages: NDArray[np.uint8], base: Generation) -> Generation:
     packed, lengths = pickle.loads(pages[at:end].tobytes())  # noqa: S301 (our own keeper's)
     arrays = []
     for length in lengths:
-        begin = _aligned(end)
+        begin = aligned(end)
         end = begin + length
         arrays.append(pages[begin:end].data)
     generation = _Named(io.BytesIO(packed), base, arrays).load()
@@ -75,11 +74,7 @@ class _Naming(pickle.Pickler):
 
     def __init__(self, file: BinaryIO, base: Generation, arrays: list[pickle.PickleBuffer]) -> None:
         super().__init__(file, protocol=5, buffer_callback=arrays.append)
-        self._names = {
-            id(section.content): name
-            for name, section in base.sections.items()
-            if not isinstance(section.content, tuple)
-        }
+        self._names = {id(section.content): name for name, section in base.sections.items()}
 
     def persistent_id(self, each: object) -> str | None:
         return self._names.get(id(each))
@@ -94,7 +89,3 @@ class _Named(pickle.Unpickler):
 
     def persistent_load(self, name: str) -> object:
         return self._sections[name].content
-
-
-def _aligned(at: int) -> int:
-    return -(-at // _ALIGN) * _ALIGN

@@ -77,7 +77,7 @@ def compact(order: Order) -> Told:
     try:
         with open(order.base, "rb") as base:
             generation = open_file(base, trusted=True)
-        for raw, _ in read_frames(order.chain):
+        for raw in read_frames(order.chain):
             if generation.serial >= order.serial:
                 break
             generation = advance(generation, *decode_delta(raw))

@@ -105,10 +105,10 @@ def _let_through(depot: Depot, old: Serving | None, new: Serving) -> bool:
     if old is None or _rules(old) != _rules(new):
         return False
     after = _generations(new)
+    moved = ((feed, after[feed]) for feed in _moved(old, new))
     return all(
         FeedKeeping(depot, feed, 1).accepted(Change(each.session, Serial(each.serial), each.digest))
-        for feed, each in after.items()
-        if feed in _moved(old, new)
+        for feed, each in moved
     )
 
 

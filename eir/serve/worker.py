@@ -86,6 +86,11 @@ class _Held:
     origin: tuple[int, int]
     overlays: tuple[Mapped, ...] = ()
 
+    @property
+    def mapped(self) -> tuple[Mapped, ...]:
+        """All files."""
+        return (*self.files, *self.overlays)
+
     def is_what(self, feed: HandedFeed) -> bool:
         mine = self.generation
         return (mine.session, mine.serial, mine.digest) == (feed.session, feed.serial, feed.digest)
@@ -204,13 +209,9 @@ class Worker:
         """Lay the order out beside what serves, swap, and let go of the old."""
         loop, counted = asyncio.get_running_loop(), self._counted
         held, serving = await loop.run_in_executor(self._side, self._laid_out, order)
-        kept = {id(file) for each in held.values() for file in (*each.files, *each.overlays)}
-        dropped = [
-            file
-            for old in self._held.values()
-            for file in (*old.files, *old.overlays)
-            if id(file) not in kept
-        ]
+        kept = {id(file) for each in held.values() for file in each.mapped}
+        before_it = (file for old in self._held.values() for file in old.mapped)
+        dropped = [file for file in before_it if id(file) not in kept]
         before = [self._holder.current()] if self._holder.ready else []
         self._held = held
         self._holder.swap(serving)

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from eir.doors.grpc_door import GrpcDoor, GrpcSettings
+from eir.doors.rpc_listen import accept_no_more, listening
 from eir.errors import Refused
 
 CLEAR_ELSEWHERE = ["0.0.0.0:0", "[::]:0", "192.0.2.7:50061", "eir.example:50061", "*:50061"]
@@ -180,7 +181,7 @@ def test_a_server_that_never_stops_is_left(checker, loop_thread, monkeypatch):
 
 @pytest.mark.parametrize("place", ["127.0.0.1:0", "unix:{}/s"])
 def test_who_is_stopping_accepts_nobody_and_answers_who_is_connected(
-    checker, tmp_path, stub_of, a_check, loop_thread, monkeypatch, place
+    new_door, checker, tmp_path, stub_of, a_check, loop_thread, monkeypatch, capfd, place
 ):
     """Else a client that another worker sends off comes here, to be sent off at once."""
     draining, quiet = threading.Event(), asyncio.Event()
@@ -191,7 +192,7 @@ def test_who_is_stopping_accepts_nobody_and_answers_who_is_connected(
 
     monkeypatch.setattr(GrpcDoor, "_quiet", until_told)
     door, other = (
-        GrpcDoor(GrpcSettings(listen=(each,)), checker)
+        new_door(GrpcSettings(listen=(each,)), checker)
         for each in (place.format(tmp_path), "127.0.0.1:0")
     )
     loop_thread.run(door.start())
@@ -205,10 +206,34 @@ def test_who_is_stopping_accepts_nobody_and_answers_who_is_connected(
             _connected(door.addresses[0])
         assert stub.Check(a_check, timeout=30).status
         _connected(other.addresses[0])
+        assert stub_of(other.addresses[0]).Check(a_check, timeout=30).status
     finally:
         loop_thread.loop.call_soon_threadsafe(quiet.set)
         stopping.result(30)
         loop_thread.run(other.stop(0))
+    assert "accept" not in capfd.readouterr().err
+
+
+def test_a_drain_leaves_no_descriptor(new_door, checker, tmp_path, loop_thread):
+    for _ in range(2):
+        door = new_door(GrpcSettings(listen=("127.0.0.1:0", f"unix:{tmp_path}/s")), checker)
+        loop_thread.run(door.start())
+        assert len(listening()) >= 2
+        loop_thread.run(door.stop(0))
+        assert listening() == frozenset()
+
+
+def test_who_was_not_taken_up_yet_is_reset_and_an_engine_finds_nobody_to_accept():
+    with socket.create_server(("127.0.0.1", 0)) as door, socket.socket() as early:
+        door.setblocking(False)
+        early.connect(door.getsockname())
+        inode = os.fstat(door.fileno()).st_ino
+        assert inode in listening()
+        accept_no_more(frozenset([inode]))
+        with pytest.raises(ConnectionResetError):
+            early.recv(1)
+        with pytest.raises(BlockingIOError):
+            door.accept()
 
 
 def _connected(address: str) -> None:
