@@ -67,7 +67,7 @@ def serve(told: Connection, engine: str, devices: int, bound: int) -> None:
     if bound == NO_BOUND:
         limits.MAX_WAITING_BYTES = 1 << 40  # type: ignore[misc]
         limits.MAX_TAKE_SECONDS = limits.MAX_STALL_SECONDS = math.inf  # type: ignore[misc]
-    of_one = limits.MAX_NATIVE_CALLS_PER_CONNECTION if bound != NO_BOUND else NO_BOUND
+    of_one = limits.NATIVE_CALLS_PER_CONNECTION if bound != NO_BOUND else NO_BOUND
 
     async def forever() -> None:
         if engine == "native":

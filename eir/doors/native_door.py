@@ -86,7 +86,7 @@ class NativeSettings:
     max_message_bytes: int = limits.MAX_GRPC_MESSAGE_BYTES
     max_checks_per_message: int = limits.MAX_CHECKS_PER_MESSAGE
     max_calls: int = limits.MAX_NATIVE_WAITING_CALLS
-    calls_per_connection: int = limits.MAX_NATIVE_CALLS_PER_CONNECTION
+    calls_per_connection: int = limits.NATIVE_CALLS_PER_CONNECTION
     share_port: bool = False
     take_over: bool = False
     drain_seconds: float = 10.0

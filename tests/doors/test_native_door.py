@@ -23,7 +23,8 @@ from eir.core.policy import Policy
 from eir.doors import eligibility_codec as codec
 from eir.doors.check_reader import read_checks
 from eir.doors.check_replies import CheckReplies
-from eir.doors.native_door import NativeSettings, _Desk
+from eir.doors.grpc_door import GrpcDoor, GrpcSettings
+from eir.doors.native_door import NativeDoor, NativeSettings, _Desk
 from eir.doors.rpc_counts import RpcCounts
 from eir.errors import Refused
 from eir.ops.doors import open_doors
@@ -33,7 +34,7 @@ from eir.serve.events import Events
 from eir.serve.holder import Holder, Serving
 from eir.wire.v1 import eligibility_pb2 as wire
 from eir.wire.v1 import eligibility_pb2_grpc as wire_grpc
-from tests.doors.conftest import FakeChecker
+from tests.doors.conftest import FakeChecker, OutsideItsLoop
 
 DIGITS = st.text("0123456789", max_size=17)
 PLAIN = st.builds(
@@ -172,6 +173,25 @@ def test_beyond_what_may_wait_calls_are_refused_before_anything_is_decided(
     assert stub_of(door.address).Check(a_check, timeout=30).status
 
 
+def test_beyond_what_a_connection_may_have_open_its_client_waits(
+    loop_thread, checker, stub_of, a_check
+):
+    checker.gate = threading.Event()
+    address = ("127.0.0.1:0",)
+    chosen = NativeSettings(listen=address, calls_per_connection=4)
+    door = NativeDoor(chosen, checker, lambda behind: GrpcDoor(GrpcSettings((behind,)), checker))
+    outside = OutsideItsLoop(loop_thread, door)
+    try:
+        stub = stub_of(outside.address)
+        calls = [stub.Check.future(a_check, timeout=60) for _ in range(40)]
+        assert checker.entered.wait(30)
+        checker.gate.set()
+        assert outcomes(calls) == {StatusCode.OK: 40}
+        assert max(len(imei) for imei, _, _ in checker.asked) <= 4
+    finally:
+        outside.stop(0).result(30)
+
+
 def test_no_more_bytes_wait_than_may(open_native, checker, connect, a_check, monkeypatch):
     monkeypatch.setattr(limits, "MAX_WAITING_BYTES", 40_000)
     crowd = Crowd(checker, connect(open_native(checker).address), a_check)
@@ -251,12 +271,13 @@ NATIVE = '[grpc]\nlisten = ["127.0.0.1:0"]\nengine = "native"\n'
 
 
 async def test_a_node_opens_the_engine_that_is_configured(tmp_path):
-    config = read_config(NATIVE, name="test", folder=tmp_path)
+    config = read_config(NATIVE + "calls_per_connection = 7\n", name="test", folder=tmp_path)
     holder = Holder()
     holder.swap(Serving(golden_tables(Policy()), 1_750_000_000))
     doors = await open_doors(config, Checker(holder), holder, only_one=True)
     try:
         assert [type(door).__name__ for door in doors.doors] == ["NativeDoor"]
+        assert doors.doors[0]._settings.calls_per_connection == 7
         async with grpc.aio.insecure_channel(doors.addresses[0]) as channel:
             reply = await wire_grpc.EligibilityStub(channel).Check(
                 wire.CheckRequest(imei="not one"), timeout=30
