@@ -433,8 +433,8 @@ def _overloads(lines: Sequence[Line]) -> str:
     told = (
         "The server has one core, the questions come over 64 connections whatever the answers do.\n"
         "*Held*: due while no connection may open another stream; such a question is not sent.\n"
-        "What was answered or refused, from when it left; *late*: by how much the generator itself\n"
-        "was late in sending (p99). Microseconds.\n\n"
+        "Times are of what was answered or refused, from when it left; *late*: by how much the\n"
+        "generator itself was late in sending (p99). Microseconds.\n\n"
     )
     return told + _table(head, rows) if rows else ""
 
