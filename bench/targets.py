@@ -136,9 +136,10 @@ def _past_capacity(door: str, name: str, *, scale: float = 1.0) -> Found:
 
     def found(lines: Sequence[Line]) -> float | None:
         for line in lines:
-            subject = str(line["subject"])
+            subject = str(line.get("subject"))
             bounded = subject.startswith(f"overload, {door}, ") and "may wait" in subject
-            if bounded and subject.endswith(", 2 x peak") and name in line["values"]:
+            told = bounded and "answered_of_peak" in line["values"]
+            if told and subject.endswith(", 2 x peak"):
                 return float(line["values"][name]["median"]) * scale
         return None
 

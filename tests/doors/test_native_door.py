@@ -179,7 +179,9 @@ def test_beyond_what_a_connection_may_have_open_its_client_waits(
     checker.gate = threading.Event()
     address = ("127.0.0.1:0",)
     chosen = NativeSettings(listen=address, calls_per_connection=4)
-    door = NativeDoor(chosen, checker, lambda behind: GrpcDoor(GrpcSettings((behind,)), checker))
+    door = NativeDoor(
+        chosen, checker, lambda behind: GrpcDoor(GrpcSettings(listen=(behind,)), checker)
+    )
     outside = OutsideItsLoop(loop_thread, door)
     try:
         stub = stub_of(outside.address)
