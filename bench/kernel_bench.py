@@ -127,7 +127,7 @@ def table_bytes(table: Table) -> dict[str, int]:
         stored = table.index.data.nbytes + table.index.containers.nbytes
         rest = (table.values, table.words) if isinstance(table, PairTable) else ()
         stored += sum(part.nbytes for part in rest)
-    return {"stored": stored, "derived": view_of(table).derived_bytes}
+    return {"stored": stored, "derived": view_of(table).derived.nbytes}
 
 
 def memory(registry: Generation) -> dict[str, object]:

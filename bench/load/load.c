@@ -385,7 +385,9 @@ int main(int count, char **words) {
             if (rate > 0) due += -log(1 - erand48(seed)) / rate;
         }
         for (uint32_t i = 0; i < connections; i++) send_out(&all[i], i);
-        double until = at < begun ? begun : rate > 0 && due < end ? due : at + 0.05;
+        // What is due and has no room waits for an answer, and must not spin: by answers taken one at
+        // a time a server is slower than at its peak, and would never be done with what is late.
+        double until = at < begun ? begun : rate > 0 && due > at && due < end ? due : at + 0.05;
         double pause = until - now();
         struct timespec wait = {0, pause <= 0 ? 0 : pause > 0.05 ? 50000000 : (long)(pause * 1e9)};
         struct epoll_event events[64];

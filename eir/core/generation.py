@@ -242,7 +242,8 @@ class Generation:
     """``digest``: 32 hex digits over the content; ``made_at``: Unix seconds UTC of its head.
 
     (session, serial) names exactly one content, within ``registry_id``. ``sieve``: of its
-    sections' bases, where somebody made one; no part of the content.
+    sections' bases, where somebody made one, ``overlay_sieve``: of overlays, good for these very
+    ones alone (``sieving``); no part of the content.
     """
 
     feed: str
@@ -253,6 +254,7 @@ class Generation:
     digest: str
     sections: Mapping[str, Section] = field(repr=False)
     sieve: Sieve | None = field(default=None, repr=False, compare=False)
+    overlay_sieve: Sieve | None = field(default=None, repr=False, compare=False)
 
     def orders(self, name: str) -> tuple[Override | Hold | Order, ...]:
         """The rows of `overrides`, `holds` or `orders`; none where there is no such section."""

@@ -37,11 +37,13 @@ _SECOND = np.uint64(0xC4CEB9FE1A85EC53)
 class Sieve:
     """``lines`` uint64[n, 8], on a cache line's border; ``columns``: section name -> its column.
 
-    A name without a column is not sieved.
+    A name without a column is not sieved. ``of``: the tables whose keys are in it, where whoever
+    has it needs to know.
     """
 
     lines: U64
     columns: Mapping[str, int] = field(default_factory=dict)
+    of: Mapping[str, object] = field(default_factory=dict)
 
 
 NO_SIEVE = Sieve(np.empty((0, 8), np.uint64))

@@ -12,7 +12,6 @@ from eir.core import sieve
 from eir.core.generation import BLACK, BLACK_UNION, REGISTRY, Generation, Section, Table
 from eir.core.imeiset import ImeiSet
 from eir.core.sieve import IMEI_COLUMNS, Sieve
-from eir.errors import Corrupt
 
 U64 = NDArray[np.uint64]
 
@@ -42,27 +41,22 @@ def with_sieve(generation: Generation) -> Generation:
     return replace(generation, sieve=made)
 
 
-def with_built_sieve(generation: Generation, raw: NDArray[np.uint8]) -> Generation:
-    """The same, with the bytes of the sieve that ``with_sieve`` made of the same content.
-
-    Raises Corrupt where they are not as many as that takes.
-    """
-    columns, keys = _planned(generation)
-    if len(raw) != sieve.lines_for(keys) * sieve.LINE_BYTES:
-        raise Corrupt("sieve", f"{len(raw)} bytes are no sieve of {keys} keys")
-    return replace(generation, sieve=Sieve(raw.view(np.uint64).reshape(-1, 8), columns))
-
-
 def of_overlays(generation: Generation) -> Sieve:
-    """A sieve of the keys that deltas have touched. O(overlays)."""
+    """A sieve of the keys that deltas have touched: the generation's own, where it is of these
+    very overlays; else a new one, O(overlays).
+    """
     touched = {
         name: section.overlay.touched
         for name, section in generation.sections.items()
         if section.overlay is not None and name != IMSI_MSISDN
     }
+    made = generation.overlay_sieve
+    if made is not None and made.of == touched:
+        return made
     sizes = {name: keys.items for name, keys in touched.items()}
     columns, keys = _columns(generation.feed, sizes)
-    return sieve.build(columns, keys, _batches({name: touched[name] for name in columns}))
+    made = sieve.build(columns, keys, _batches({name: touched[name] for name in columns}))
+    return replace(made, of=touched)
 
 
 def with_free_columns(generation: Generation, columns: Mapping[str, int]) -> dict[str, int]:

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from eir import limits
 from eir.core import batch, kernel, layout, policy
-from eir.core.generation import BLACK, BLACK_UNION, OPERATOR, REGISTRY, Generation, Section
+from eir.core.generation import (
+    BLACK,
+    BLACK_UNION,
+    OPERATOR,
+    REGISTRY,
+    Generation,
+    Section,
+    Table,
+)
 from eir.core.imeiset import ImeiSet
 from eir.core.jit import JIT_DISABLED
 from eir.core.marks import marks_of, shift_of
@@ -19,7 +27,7 @@ from eir.core.orders import Hold, Override
 from eir.core.policy import FIXED_REASONS, BlackList, Policy
 from eir.core.sieve import NO_SIEVE, Sieve
 from eir.core.sieving import IMSI_MSISDN, NUMBER_COLUMNS, of_overlays, with_free_columns
-from eir.core.view import Table, View, view_of
+from eir.core.view import View, view_of
 from eir.errors import Refused
 
 Order = TypeVar("Order", Override, Hold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -9,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir.core import layout, probes
-from eir.core.deadlines import DeadlineTable
+from eir.core.generation import Generation, Table
 from eir.core.imeiset import ImeiSet
 from eir.core.pairtable import PairTable
 
-Table = ImeiSet | PairTable | DeadlineTable
 U64 = NDArray[np.uint64]
 
 LIST_SLOTS, INDEX_SLOTS = 20, 30
@@ -24,13 +24,13 @@ and most lists are asked only where a sieve says so.
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """``words`` int64[VIEW_WORDS], good as long as this object lives. ``derived_bytes``: of what is
-    made at load, a directory and fences.
+    """``words`` int64[VIEW_WORDS], good as long as this object lives. ``derived`` uint64[n]: what
+    was made of the containers and what they point to, a directory and fences.
     """
 
     words: NDArray[np.int64]
     kept: tuple[NDArray[np.generic], ...]
-    derived_bytes: int
+    derived: U64
 
 
 _made: WeakKeyDictionary[Table, View] = WeakKeyDictionary()
@@ -39,12 +39,30 @@ _made: WeakKeyDictionary[Table, View] = WeakKeyDictionary()
 def view_of(content: Table) -> View:
     """The content's view, made once: hashing a nation's containers takes milliseconds."""
     view = _made.get(content)
-    if view is None:
-        view = _made[content] = _make(content)
+    return lay_over(content, _derive(*_containers(content))) if view is None else view
+
+
+def lay_over(content: Table, derived: U64) -> View:
+    """The content's view from now on, over what was derived of the same bytes before."""
+    view = _made[content] = _laid(content, derived)
     return view
 
 
-def _make(content: Table) -> View:
+def tables_of(generation: Generation) -> Iterator[Table]:
+    """All that a generation's probes need views of."""
+    for section in generation.sections.values():
+        if not isinstance(section.content, tuple):
+            yield section.content
+        if section.overlay is not None:
+            yield from (section.overlay.touched, section.overlay.rows)
+
+
+def _containers(content: Table) -> tuple[U64, NDArray[np.uint8]]:
+    index = content if isinstance(content, ImeiSet) else content.index
+    return index.containers, index.data
+
+
+def _laid(content: Table, derived: U64) -> View:
     words = np.zeros(layout.VIEW_WORDS, np.int64)
     kept: list[NDArray[np.generic]] = []
 
@@ -52,13 +70,17 @@ def _make(content: Table) -> View:
         kept.append(array)
         words[place] = array.ctypes.data
 
+    rows, data = _containers(content)
+    point(layout.DATA, data)
+    if len(rows):
+        slots = _slots(rows)
+        point(layout.DIRECTORY, derived)
+        words[layout.SLOTS] = slots
+        words[layout.FENCES] = words[layout.DIRECTORY] + 8 * slots * rows.shape[1]
     if isinstance(content, ImeiSet):
-        derived = _point_containers(words, kept, content.containers, content.data)
         point(layout.RANGES, np.ascontiguousarray(content.ranges))
         words[layout.RANGE_COUNT] = len(content.ranges)
-        return View(words, tuple(kept), derived)
-    derived = _point_containers(words, kept, content.index.containers, content.index.data)
-    if isinstance(content, PairTable):
+    elif isinstance(content, PairTable):
         point(layout.VALUES, content.values)
         point(layout.WORDS, content.words)
         words[layout.BASE] = content.base
@@ -70,30 +92,25 @@ def _make(content: Table) -> View:
     return View(words, tuple(kept), derived)
 
 
-def _point_containers(
-    words: NDArray[np.int64], kept: list[NDArray[np.generic]], rows: U64, data: NDArray[np.uint8]
-) -> int:
-    """The data, a hash table of their containers, and the fences of what is searched in them: how
-    many bytes were derived.
+def _slots(rows: U64) -> int:
+    """How many the directory of so many containers has."""
+    of_ten = INDEX_SLOTS if 8 * rows.shape[1] == layout.INDEX_SLOT_BYTES else LIST_SLOTS
+    return len(rows) * of_ten // 10 + 1
+
+
+def _derive(rows: U64, data: NDArray[np.uint8]) -> U64:
+    """A hash table of the containers, and behind it the fences of what is searched in the data.
 
     They are one array: a nation's is long enough, then, to be given huge pages.
     """
-    kept.append(data)
-    words[layout.DATA] = data.ctypes.data
     if len(rows) == 0:
-        return 0
-    of_ten = INDEX_SLOTS if 8 * rows.shape[1] == layout.INDEX_SLOT_BYTES else LIST_SLOTS
-    slots = len(rows) * of_ten // 10 + 1
+        return np.empty(0, np.uint64)
+    words = _slots(rows) * rows.shape[1]
     blocks = (len(data) >> probes.BLOCK_BITS) + 1
-    raw = np.full(slots * rows.shape[1] + (blocks + 3) // 4 + 8, probes.VACANT, np.uint64)
+    raw = np.full(words + (blocks + 3) // 4 + 8, probes.VACANT, np.uint64)
     raw = raw[(-raw.ctypes.data % 64) // 8 :]
-    table = raw[: slots * rows.shape[1]].reshape(slots, -1)
-    fences = raw[slots * rows.shape[1] :].view(np.uint16)
+    table, fences = raw[:words].reshape(-1, rows.shape[1]), raw[words:].view(np.uint16)
     with np.errstate(over="ignore"):
         probes.hash_directory(rows, table)
         probes.raise_fences(rows, data.ctypes.data, fences)
-    kept.append(raw)
-    words[layout.DIRECTORY] = table.ctypes.data
-    words[layout.SLOTS] = slots
-    words[layout.FENCES] = fences.ctypes.data
-    return raw.nbytes
+    return raw

@@ -182,10 +182,14 @@ def open_snapshot(path: Path, *, trusted: bool = False) -> Generation:
 
 def open_file(file: BinaryIO, *, trusted: bool = False) -> Generation:
     """As ``open_snapshot``, of a file that is open; it may be closed afterwards."""
+    return open_mapped(map_snapshot(file), trusted=trusted)
+
+
+def map_snapshot(file: BinaryIO) -> NDArray[np.uint8]:
+    """The bytes of a whole file. Raises Corrupt where it is too short to be a snapshot."""
     if os.fstat(file.fileno()).st_size < _PREFIX.size:
         raise Corrupt("header", "too short to be a snapshot")
-    mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint8)
-    return open_mapped(mapped, trusted=trusted)
+    return np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint8)
 
 
 def open_mapped(mapped: NDArray[np.uint8], *, trusted: bool = False) -> Generation:

@@ -34,8 +34,11 @@ EXIT_INCOMPLETE: Final = 2
 EXIT_REFUSED: Final = 3
 
 # A terminal folds what is too wide for it; a file or a pipe gets its lines whole.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 400)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# What is printed is what was said: no brackets or colons in it are taken for commands.
+out = Console(
+    highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 400
+)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 ConfigOption = Annotated[
     Path | None,
@@ -101,10 +104,10 @@ def progress_bar(description: str, *, hidden: bool = False) -> Iterator[tuple[Pr
     """A bar on standard error, gone at the end: share done, the field ``note``, time left."""
     bar = Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         TaskProgressColumn(),
-        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True)),
         _TimeLeft(table_column=Column(no_wrap=True, min_width=9)),
         console=err,
         disable=hidden or not err.is_terminal,

@@ -30,6 +30,7 @@ from eir.errors import Corrupt, EirError, Refused
 from eir.ops.chronicle import happenings, utc
 from eir.ops.keeping import FeedKeeping, reached_in
 from eir.ops.own_feed import has_word, roots_of
+from eir.ops.reload_guard import waiting
 from eir.ops.settings.follow import Follow
 from eir.ops.stopping import SYNCING
 from eir.ops.sync_meters import FeedFigures
@@ -189,6 +190,7 @@ class Following:
         """How it goes, for whoever watches from another thread."""
         at, last = self.outcomes[-1] if self.outcomes else (0, None)
         keeping, pinned, memory, reached = self.keeping, None, Memory(), 0
+        stands = waiting(keeping.depot)
         with contextlib.suppress(Corrupt):  # the runs and alarms say so
             pinned = keeping.pinned()
             memory = keeping.memory()
@@ -201,7 +203,8 @@ class Following:
             head=memory.highest.serial if memory.highest else 0,
             age_s=self._silence_s() if self._renewed[2] else None,
             stale=self.stale,
-            held=memory.waiting is not None,
+            held=memory.waiting is not None
+            or (stands is not None and self._follow.feed in stands.feeds),
             pinned=pinned is not None,
             detached=keeping.detached(),
             runs=dict(self._runs),

@@ -238,6 +238,9 @@ class Keeper:
             except (Refused, Corrupt):
                 self._reloads["refused"] += 1
                 raise
+            finally:  # an order waits for no list that is held
+                for following in self._followings.values():
+                    following.wake()
             self._reloads["done"] += 1
             for change in changes:
                 _log.info("%s", change)
@@ -256,8 +259,6 @@ class Keeper:
             if getattr(config, name) != getattr(old, name)
         ]
         changes += changes_between(before, self._serving(), old, config)
-        for following in self._followings.values():
-            following.wake()
         return changes
 
     async def _catch_up(self) -> None:
@@ -446,7 +447,7 @@ class Keeper:
         alarms += self._watch.alarms()
         alarms += self._outbox.alarms() if self._outbox else []
         if (held := waiting(self._depot)) is not None:
-            alarms.append(f"held: {held[1]}; what served goes on. Look, then: eir sync accept")
+            alarms.append(f"held: {held.figures}; what served goes on. Look, then: eir sync accept")
         return [*alarms, *alarms_of(serving, int(self._clock()))]
 
     def _on_hangup(self) -> None:

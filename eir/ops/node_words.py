@@ -93,8 +93,7 @@ def overlays_of(states: Mapping[str, CompactionState]) -> list[NodeOverlay]:
 def handed(opened: Opened) -> HandedFeed:
     """The feed as workers are told of it."""
     origin = opened.generation
-    kept = (opened.file, opened.overlays, opened.sieve)
-    files = tuple(file.fileno() for file in kept if file is not None)
+    files = tuple(file.fileno() for file in (opened.file, opened.laid, opened.overlays))
     return HandedFeed(origin.feed, origin.session, origin.serial, origin.digest, files)
 
 

@@ -29,6 +29,7 @@ from eir.ops.desk import Desk, read_desk
 from eir.ops.following import follow_once
 from eir.ops.keeping import FeedKeeping, depot_of, reached_in
 from eir.ops.own_feed import own_desk
+from eir.ops.reload_guard import waiting
 from eir.ops.settings.config import Config
 from eir.ops.weighing import beside_in, judge_by
 from eir.store.depot import Depot
@@ -89,8 +90,8 @@ def give(
 
     def amended(content: Generation) -> Generation:
         now = int(time.time())
-        tidy = _with(content, without_ended(content, now, grace_time=grace_time(settings, now)))
-        return _with(tidy, amend(tidy, now))
+        tidy = changed(content, without_ended(content, now, grace_time=grace_time(settings, now)))
+        return changed(tidy, amend(tidy, now))
 
     return publish(settings, desk, amended, what)
 
@@ -120,7 +121,7 @@ def bulk(
     ``before``: None where nothing was said yet. ``allow_missing``: lists that are not loaded hold
     only what is there by hand.
     """
-    before = before or _nothing(loaded.registry_id)
+    before = before or nothing(loaded.registry_id)
     named = {*loaded.sections, *(before.sections if allow_missing else ())} - {BLACK_UNION}
     after = loaded_into(before, loaded, named)
     return replace(after, digest=str(_digest_after(before, after)[0]))
@@ -146,10 +147,14 @@ def grace_time(settings: Config, now: int) -> int:
 
 def held_back(settings: Config) -> str:
     """Why the newest orders do not serve on this node, "" where nothing is held."""
+    depot = depot_of(settings.node)
+    told = []
     with contextlib.suppress(Corrupt):
-        memory = FeedKeeping(depot_of(settings.node), OPERATOR, 1).memory()
-        return memory.figures if memory.waiting else ""
-    return ""
+        memory = FeedKeeping(depot, OPERATOR, 1).memory()
+        told += [memory.figures] if memory.waiting else []
+    stands = waiting(depot)
+    told += [stands.figures] if stands and OPERATOR in stands.feeds else []
+    return "; ".join(told)
 
 
 def who() -> str:
@@ -182,7 +187,8 @@ def _at_desk(desk: Desk) -> Iterator[Publisher]:
         yield publisher
 
 
-def _with(content: Generation, change: Delta) -> Generation:
+def changed(content: Generation, change: Delta) -> Generation:
+    """A content with what an order changes; its digest is not that of the result."""
     if not len(change):
         return content
     return apply(
@@ -199,10 +205,10 @@ def _content(settings: Config, publisher: Publisher, desk: Desk) -> Generation:
     loaded = reached_in(depot_of(settings.node), OPERATOR)
     if loaded is not None:
         return replace(loaded, registry_id=registry_id)
-    return _nothing(registry_id)
+    return nothing(registry_id)
 
 
-def _nothing(registry_id: str) -> Generation:
+def nothing(registry_id: str) -> Generation:
     """What the operator's feed says before its first word."""
     return Generation(OPERATOR, registry_id, "", 0, 0, str(Digest()), {})
 
@@ -253,9 +259,12 @@ def _stopped(depot: Depot, given: Given, ready: bool) -> Given | None:
         return _fate(given, "kept", "the node has no registry data yet")
     with contextlib.suppress(Corrupt):
         memory = keeping.memory()
-        waiting = memory.waiting
-        if waiting and waiting.session == given.session and waiting.serial >= given.serial:
+        held = memory.waiting
+        if held and held.session == given.session and held.serial >= given.serial:
             return _fate(given, "held", memory.figures)
+    stands = waiting(depot)
+    if stands and stands.holds(OPERATOR, given.session, given.serial):
+        return _fate(given, "held", stands.figures)
     return None
 
 

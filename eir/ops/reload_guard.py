@@ -1,6 +1,6 @@
 """The guard of a reload and of a start: lists loaded by hand, policy and mode, before they serve.
 
-node.waiting     what was refused, and why
+node.waiting     what was refused, why, and how far each feed goes in it
 node.accepted    a person's word: what may serve, until it has or another change is weighed
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from eir.core.delta import Delta, between
@@ -27,6 +28,22 @@ _log = logging.getLogger(__name__)
 
 NODE: Final = "node"
 _WAITING, _ACCEPTED = "waiting", "accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A change that was refused: its name, its figures, and (session, serial) of the feeds whose
+    data it moves.
+    """
+
+    change: str
+    figures: str
+    feeds: Mapping[str, tuple[str, int]]
+
+    def holds(self, feed: str, session: str, serial: int) -> bool:
+        """Whether this serial of a feed does not serve because of it."""
+        reached = self.feeds.get(feed)
+        return reached is not None and reached[0] == session and reached[1] >= serial
 
 
 def weigh(
@@ -50,10 +67,10 @@ def weigh(
         _wait_no_more(depot, only)
         return
     waits = waiting(depot)
-    if waits is not None and waits[0].encode() == key and only is not None:
-        raise Refused("guard-held", f"{waits[1]}. Look, then: eir sync accept")
     text = ""
-    if depot.note(NODE, _ACCEPTED) != key and not _let_through(depot, old, new):
+    if waits is not None and waits.change.encode() == key and only is not None:
+        text = waits.figures
+    elif depot.note(NODE, _ACCEPTED) != key and not _let_through(depot, old, new):
         changes = _changes(old, new) if old else []
         text = objection(
             bounds,
@@ -65,38 +82,38 @@ def weigh(
             grace_before=old.grace_time(now) if old and old.grace_lag != new.grace_lag else None,
         )
     if text:
-        note = {"change": key.decode(), "figures": text, "feeds": _moved(old, new)}
-        depot.write_note(NODE, _WAITING, json.dumps(note).encode())
+        _wait(depot, Waiting(key.decode(), text, _moved(old, new)))
         raise Refused("guard-held", f"{text}. Look, then: eir sync accept")
     _wait_no_more(depot, only)
 
 
-def waiting(depot: Depot) -> tuple[str, str] | None:
-    """The change that the last reload was refused for, and its figures; None where the note is
-    damaged, too: it is weighed again then.
+def waiting(depot: Depot) -> Waiting | None:
+    """The change that waits for a person; None where its note is damaged, too: it is weighed again
+    then.
     """
-    note = _note(depot)
-    return (note[0], note[1]) if note else None
-
-
-def _note(depot: Depot) -> tuple[str, str, list[str]] | None:
-    """The change, its figures, and the feeds whose data it moves."""
     raw = depot.note(NODE, _WAITING)
     if not raw:
         return None
     try:
         fields = json.loads(raw)
-        return str(fields["change"]), str(fields["figures"]), list(fields["feeds"])
-    except (ValueError, KeyError, TypeError) as error:
+        feeds = {feed: (str(s), int(n)) for feed, (s, n) in fields["feeds"].items()}
+        return Waiting(str(fields["change"]), str(fields["figures"]), feeds)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         _log.error("%s is unreadable: %s", depot.folder / f"{NODE}.{_WAITING}", error)
         return None
+
+
+def _wait(depot: Depot, change: Waiting) -> None:
+    note = json.dumps(asdict(change)).encode()
+    if depot.note(NODE, _WAITING) != note:
+        depot.write_note(NODE, _WAITING, note)
 
 
 def _wait_no_more(depot: Depot, only: str | None) -> None:
     """What waited is superseded; where one feed moved of itself, no more than what was of it."""
     if depot.note(NODE, _WAITING):
-        note = _note(depot)
-        if only is None or note is None or only in note[2]:
+        waits = waiting(depot)
+        if only is None or waits is None or only in waits.feeds:
             depot.write_note(NODE, _WAITING, b"")
 
 
@@ -141,14 +158,14 @@ def _changes(old: Serving, new: Serving) -> list[Delta]:
     ]
 
 
-def _moved(old: Serving | None, new: Serving) -> list[str]:
-    """The feeds whose content differs, by name."""
+def _moved(old: Serving | None, new: Serving) -> dict[str, tuple[str, int]]:
+    """The feeds whose content differs, by name: the session and serial that each comes to."""
     before = _generations(old) if old else {}
-    return sorted(
-        feed
-        for feed, each in _generations(new).items()
+    return {
+        feed: (each.session, each.serial)
+        for feed, each in sorted(_generations(new).items())
         if feed not in before or before[feed].digest != each.digest
-    )
+    }
 
 
 def _rules(serving: Serving) -> tuple[Policy, int]:

@@ -163,14 +163,19 @@ def objection(
     queries = questions(old, new, changes, everybody=grace_before not in (None, grace_time))
     measured = impact(old, new, queries, now=now, grace_time=grace_time, grace_before=grace_before)
     if measured.newly_refused > bounds.max_newly_refused:
-        return "; ".join([*found, measured.line()])
+        return "; ".join([*found, _too_many(bounds, measured)])
     ahead = now + _AHEAD_S
     in_a_day = impact(old, new, queries, now=ahead, grace_time=ahead)
     if in_a_day.newly_refused > bounds.max_newly_refused:
-        found.append(f"in a day {in_a_day.line()}")
+        found.append(f"in a day {_too_many(bounds, in_a_day)}")
     elif sizes and not unlisted:
         found.append(measured.line())
     return "; ".join(found)
+
+
+def _too_many(bounds: GuardLimits, measured: Impact) -> str:
+    """The figures, and the rule that they break."""
+    return f"{measured.line()}, beyond [guard] max_newly_refused = {bounds.max_newly_refused}"
 
 
 def questions(
@@ -219,9 +224,11 @@ def _out_of_bounds(bounds: GuardLimits, old: Tables, new: Tables) -> Iterator[st
             if name == BLACK_UNION or max(were, are) < bounds.small_list_items:
                 continue
             if are < were * (1 - bounds.max_shrink):
-                yield f"{name} shrinks from {were:,} items to {are:,}"
+                share = f"[guard] max_shrink = {bounds.max_shrink:g}"
+                yield f"{name} shrinks from {were:,} items to {are:,}, beyond {share}"
             elif are > were * (1 + bounds.max_growth):
-                yield f"{name} grows from {were:,} items to {are:,}"
+                share = f"[guard] max_growth_percent = {100 * bounds.max_growth:g}"
+                yield f"{name} grows from {were:,} items to {are:,}, beyond {share}"
 
 
 def _worse_statuses(old: policy.Policy, new: policy.Policy) -> Iterator[str]:

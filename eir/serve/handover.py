@@ -30,8 +30,8 @@ _MAX_FILES = 64
 
 @dataclass(frozen=True, slots=True)
 class HandedFeed:
-    """One generation: what it must be, and its files: the snapshot; in memory, what deltas made of
-    it since (``overlay_file``); and the sieve of the snapshot, where it has one.
+    """One generation: what it must be, and its files: the snapshot; in memory, what was derived of
+    it (``memory_file``); and, where there were deltas, what they made of it since.
 
     ``files`` are descriptors: the sender's own, and where received, new ones of the receiver's.
     """

@@ -32,11 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eir.core.generation import OPERATOR, REGISTRY, Generation
-from eir.core.sieving import with_built_sieve
 from eir.core.tables import Tables
 from eir.errors import Corrupt, Refused
-from eir.feed.codec import open_mapped
-from eir.feed.overlay_file import read_overlays
+from eir.feed.memory_file import read_base, read_overlays
 from eir.serve.control import Control
 from eir.serve.counters import CountersFile
 from eir.serve.courtesy import take_short_turns
@@ -76,7 +74,7 @@ class Doors(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A generation, and its ``base`` alone; the files that the base lies over, the first of which
+    """A generation, and its ``base`` alone; the files that the base lies in, the first of which
     is ``origin``; and the file of what deltas have made of it, where there is one.
     """
 
@@ -271,18 +269,16 @@ def _identity(file: int) -> tuple[int, int]:
 
 def _based(feed: HandedFeed) -> _Held:
     """A feed's base alone, mapped."""
-    files = tuple(map(map_file, (feed.files[0], *feed.files[2:])))
+    snapshot, laid = files = tuple(map(map_file, feed.files[:2]))
     for file in files:
         file.prefault()
-    base = open_mapped(files[0].pages, trusted=True)
-    for sieve in files[1:]:
-        base = with_built_sieve(base, sieve.pages)
+    base = read_base(laid.pages, snapshot.pages)
     return _Held(base, base, files, _identity(feed.files[0]))
 
 
 def _overlaid(held: _Held, feed: HandedFeed) -> _Held:
     """With what deltas have made of its base."""
-    overlays = tuple(map(map_file, feed.files[1:2]))
+    overlays = tuple(map(map_file, feed.files[2:]))
     generation = held.base
     for file in overlays:
         file.prefault()

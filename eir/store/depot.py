@@ -40,7 +40,7 @@ from eir.core.generation import FEEDS, Generation
 from eir.errors import Conflict, Corrupt, Refused, Unavailable
 from eir.feed.codec import SnapshotFacts, SnapshotHead
 from eir.feed.delta_file import advance, decode_delta, write_frame
-from eir.feed.overlay_file import write_overlays
+from eir.feed.memory_file import write_overlays
 from eir.store.durable import fsync_folder, write_durably
 from eir.store.kept import Kept, KeptDelta, NewFile, chain_of, kept_of, passing, retained
 from eir.store.served import ServedLog
@@ -59,8 +59,7 @@ class Opened:
     frame behind the other, in the first ``chain_size`` bytes of a file without a name. Both are
     open, and the caller's to close.
     ``overlays``: a file in memory with what they made of it, closed together with the generation.
-    ``base``: the snapshot alone. ``sieve``: a file in memory with the bytes of the base's sieve,
-    None where it has none; closed together with ``file``.
+    ``base``: the snapshot alone; ``laid``: its file in memory, closed together with ``file``.
     """
 
     generation: Generation
@@ -71,14 +70,13 @@ class Opened:
     chain_size: int
     overlays: BinaryIO
     base: Generation
-    sieve: BinaryIO | None
+    laid: BinaryIO
 
     def close_unless_in(self, other: Opened | None) -> None:
         """Close the files that another one does not go on with."""
         if other is None or other.file is not self.file:
             self.file.close()
-            if self.sieve is not None:
-                self.sieve.close()
+            self.laid.close()
         if other is None or other.chain is not self.chain:
             self.chain.close()
         if other is None or other.overlays is not self.overlays:
@@ -279,10 +277,10 @@ class Depot:
     ) -> Opened:
         """A kept chain as of a serial, or as far as its files are good."""
         if before is not None and before.kept.file == row.file:
-            file, base, sieve = before.file, before.base, before.sieve
+            file, base, laid = before.file, before.base, before.laid
         else:
             file, found = self._open_snapshot(feed, row)
-            base, sieve = found.generation, found.sieve
+            base, laid = found.generation, found.laid
             if found.mark:
                 row = self._noted_verified(feed, row, found.mark)
             before = None
@@ -303,8 +301,8 @@ class Depot:
         if before is not None and before.generation is generation:
             overlays = before.overlays
         else:
-            overlays = write_overlays(generation, base)
-        return Opened(generation, row, tuple(damaged), file, chain, size, overlays, base, sieve)
+            generation, overlays = write_overlays(generation, base)
+        return Opened(generation, row, tuple(damaged), file, chain, size, overlays, base, laid)
 
     def _nameless(self) -> BinaryIO:
         """A new file that is gone when nobody has it open any more."""

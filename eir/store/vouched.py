@@ -28,9 +28,10 @@ import pyroaring
 import eir.feed
 from eir.core.generation import Generation
 from eir.core.jit import STAMP
-from eir.core.sieving import with_built_sieve, with_sieve
+from eir.core.sieving import with_sieve
 from eir.feed import paging
-from eir.feed.codec import open_file
+from eir.feed.codec import map_snapshot, open_mapped
+from eir.feed.memory_file import mapped, read_base, write_base
 from eir.store.kept import Kept
 
 
@@ -57,14 +58,15 @@ def mark_of(file: int | Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OpenedBase:
-    """A snapshot's generation, with a sieve where ``sieve`` is a file in memory with its bytes.
+    """A snapshot's generation, with its sieve. ``laid``: a file in memory, the caller's to close,
+    with all that was derived of it.
 
-    ``mark``: what the manifest may say of the file; "" where its bytes are not those of the hash
-    that stands there.
+    ``mark``: what the manifest may say of the snapshot; "" where its bytes are not those of the
+    hash that stands there.
     """
 
     generation: Generation
-    sieve: BinaryIO | None
+    laid: BinaryIO
     mark: str
 
 
@@ -76,7 +78,10 @@ def open_base(file: BufferedReader, row: Kept) -> OpenedBase:
     if sha256_of(file.fileno()) != row.sha256:
         mark = ""
     known = mark != "" and row.verified == mark
-    return OpenedBase(*_sieved(open_file(file, trusted=known)), mark)
+    snapshot = map_snapshot(file)
+    verified = open_mapped(snapshot, trusted=known)
+    laid = write_base(with_sieve(verified), snapshot)
+    return OpenedBase(read_base(mapped(laid), snapshot), laid, mark)
 
 
 def sha256_of(file: int) -> str:
@@ -97,15 +102,3 @@ def sha256_of(file: int) -> str:
         for piece, _ in zip(paging.pieces(pages), brought, strict=True):
             seen.update(piece.data)
     return seen.hexdigest()
-
-
-def _sieved(generation: Generation) -> tuple[Generation, BinaryIO | None]:
-    """The generation with a sieve, and the file in memory that the sieve lies in."""
-    made = with_sieve(generation)
-    if made.sieve is None or len(made.sieve.lines) == 0:
-        return generation, None
-    file = os.fdopen(os.memfd_create("sieve"), "r+b")
-    file.write(made.sieve.lines.data)
-    file.flush()
-    mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint8)
-    return with_built_sieve(generation, mapped), file

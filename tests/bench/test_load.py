@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import resource
 import shutil
 import socket
 import struct
@@ -151,6 +152,19 @@ def test_latency_counts_from_the_time_a_question_was_due(load, start_node):
     assert code == 0
     assert told["max_us"] > 400_000
     assert told["p50_us"] > 100_000
+
+
+def test_what_has_no_room_waits_and_does_not_spin(load, start_node):
+    """Who spins has a node answer one question at a time, which is the dearest way."""
+    node = start_node()
+    node.hang()
+    timer, before = threading.Timer(1.0, node.go_on), resource.getrusage(resource.RUSAGE_CHILDREN)
+    timer.start()
+    _, told = load(port_of(node), checks(50), rate=1_000_000)
+    timer.join()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert told["wrong"] == told["missing"] == 0 < told["sent"]
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
 
 
 def test_a_node_that_dies_fails_the_run(load, start_node):

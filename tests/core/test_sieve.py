@@ -14,9 +14,8 @@ from eir.core.delta import Change, Delta, Items, apply
 from eir.core.generation import OPERATOR, REGISTRY, Generation, Section
 from eir.core.policy import CODES, Policy
 from eir.core.sieve import sift, spread
-from eir.core.sieving import of_overlays, with_built_sieve, with_sieve
+from eir.core.sieving import of_overlays, with_sieve
 from eir.core.tables import Tables
-from eir.errors import Corrupt
 from tests.core.strategies import KEYS, U64
 
 IMEI = 35_209_900_000_000
@@ -124,16 +123,18 @@ def test_touched_keys_are_named_and_nothing_else_is_asked() -> None:
     assert rows_hit.tolist() == [16, 10]
 
 
-def test_a_sieve_is_handed_on_as_its_bytes() -> None:
-    plain = generation(legacy=keys(*range(IMEI, IMEI + 999)))
-    made = with_sieve(plain).sieve
-    assert made is not None
-    raw = made.lines.view(np.uint8).reshape(-1)
-    again = with_built_sieve(plain, raw).sieve
-    assert again is not None
-    assert (again.columns, again.lines.tobytes()) == (made.columns, made.lines.tobytes())
-    with pytest.raises(Corrupt, match="no sieve"):
-        with_built_sieve(plain, raw[:-64])
+def test_the_sieve_of_overlays_is_made_once_and_is_good_for_these_alone() -> None:
+    base, none = generation(legacy=keys(IMEI)), Items(keys().reshape(-1, 1))
+    first, second = (
+        Delta({"legacy": Change(none, Items(keys(each).reshape(-1, 1)))}, {})
+        for each in (IMEI + 7, IMEI + 8)
+    )
+    after = apply(base, first, serial=2, made_at=0, digest="")
+    made = replace(after, overlay_sieve=of_overlays(after))
+    assert of_overlays(made) is made.overlay_sieve
+    further = apply(made, second, serial=3, made_at=0, digest="")
+    assert may_hold(of_overlays(further), "legacy", IMEI + 8)
+    assert not may_hold(of_overlays(made), "legacy", IMEI + 8)
 
 
 def test_a_generation_without_keys_has_none() -> None:

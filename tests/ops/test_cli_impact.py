@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eir.core.generation import OPERATOR, REGISTRY
-from eir.core.orders import Hold
+from eir.core.orders import Hold, Override
 from eir.feed.codec import SnapshotHead, write_generation
 from eir.store.depot import Depot
 from tests.core.contents import SESSION, Content, Listed, generation_of
@@ -75,6 +75,32 @@ def test_deadlines_that_a_hold_covers_cut_nobody_until_it_ends(config: Path) -> 
     assert asked(config, "--end-hold", 0, "--days", 0)["change"] == told["change"]
 
 
+def test_a_hold_that_would_be_added(config: Path, tmp_path: Path) -> None:
+    free = ("--end-hold", 0)
+    assert refused(asked(config, *free, "--days", 4)) == [1, 1, 1, 0]
+    for criteria in ((), ("--tac", f"{TAC:08d}", "--reason", "grace-expired")):
+        told = asked(config, *free, "--add-hold", "2d", *criteria, "--days", 4)
+        assert told["change"]["newly_refused"] == 0  # type: ignore[index]
+        assert refused(told) == [0, 3, 1, 0]
+    other = ("--add-hold", "2d", "--tac", "35000000")
+    assert refused(asked(config, *free, *other, "--days", 4)) == [1, 1, 1, 0]
+    number = ("--add-hold", "2d", "--msisdn-prefix", str(NUMBER)[:5])
+    assert refused(asked(config, *free, *number, "--days", 4)) == [0, 2, 1, 0]
+
+
+def test_a_hold_where_the_operator_has_said_nothing_yet(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    snapshot(Depot(tmp_path / "depot"), REGISTRY, 1, registry(stolen=4))
+    told = asked(config, "--add-hold", "7d", "--days", 0)["change"]
+    assert (told["newly_refused"], told["newly_admitted"]) == (0, 1)  # type: ignore[index]
+    deny = Listed(orders=frozenset({Override(FIRST + 9, 0, allow=False)}))
+    path = tmp_path / "own.snap"
+    head = SnapshotHead(OPERATOR, "test", SESSION, 1, NOW)
+    write_generation(path, head, generation_of({"overrides": deny}, feed=OPERATOR))
+    told = asked(config, "--snapshot", path, "--days", 0)["change"]
+    assert told["by_reason"] == {"override-deny": 1}  # type: ignore[index]
+
+
 def test_a_rollback_a_snapshot_and_a_mode(config: Path) -> None:
     told = asked(config, "--serial", 1, "--days", 0)["change"]
     assert told["by_reason"] == {"stolen": 4}  # type: ignore[index]
@@ -107,6 +133,12 @@ def test_a_manifest_is_weighed_and_left_aside(config: Path) -> None:
 def test_what_cannot_be_asked_is_refused(config: Path, tmp_path: Path) -> None:
     ran = run("impact", "--end-hold", 2, "--config", config)
     assert (ran.code, "hold-unknown" in ran.err) == (3, True)
+    ran = run("impact", "--tac", "35000000", "--config", config)
+    assert (ran.code, "--add-hold" in ran.err) == (3, True)
+    ran = run("impact", "--add-hold", "yesterday", "--config", config)
+    assert (ran.code, "order-until" in ran.err) == (3, True)
+    ran = run("impact", "--end-hold", -1, "--config", config)
+    assert (ran.code, "--end-hold" in ran.err) == (3, True)
     ran = run("impact", "--mode", "strict", "--config", config)
     assert (ran.code, "policy-mode" in ran.err) == (3, True)
     ran = run("impact", "--serial", 9, "--config", config)

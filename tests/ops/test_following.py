@@ -267,8 +267,9 @@ def test_lists_are_loaded_only_when_the_feed_is_left(feed: Feed, config: Path) -
     assert "feed-followed" in ran.err
     assert run("load", manifest, "--detach-feed", "--config", config).code == 0
     assert status(config)["detached"] is True
-    held = "white grows from 1 items to 5,000; 0 of 4,999 devices and pairs newly refused"
-    assert sync(config).document["detail"] == held
+    grown = "white grows from 1 items to 5,000, beyond [guard] max_growth_percent = 100"
+    nobody = "0 of 4,999 devices and pairs newly refused"
+    assert sync(config).document["detail"] == f"{grown}; {nobody}"
     assert run("sync", "accept", "--yes", "--config", config).code == 0
     assert sync(config).document["reason"] == "new-session"
     assert status(config)["detached"] is False
@@ -323,7 +324,8 @@ def test_who_does_not_say_yes_accepts_nothing(
         ran = run("sync", "accept", "--config", config)
         assert ran.code == 1
         assert ran.err == "error: nobody said yes: nothing has changed\n"
-        assert "white shrinks from 5,000 items to 9; 0 of 4,991 devices" in ran.out
+        shrunk = "white shrinks from 5,000 items to 9, beyond [guard] max_shrink = 0.2"
+        assert f"{shrunk}; 0 of 4,991 devices" in ran.out
     assert sync(config).document["kind"] == "held"
 
 

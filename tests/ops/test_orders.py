@@ -94,6 +94,48 @@ def test_shadow_is_one_command_and_the_way_back_is_weighed(node: Node, config: P
     until(lambda: told(config, STOLEN)["status"] == "STATUS_BLACKLISTED", "enforced again")
 
 
+def test_an_order_behind_one_that_a_start_holds_is_held_too_and_says_why(config: Path) -> None:
+    with serving(config.parent):
+        assert told(config, UNKNOWN)["status"] == "STATUS_GREYLISTED"
+    assert order(config, "override", "deny", UNKNOWN, "--forever", *WHY)["fate"] == "kept"
+    config.write_text(config.read_text() + "\n[guard]\nmax_newly_refused = 0\n")
+    with serving(config.parent) as node:
+        node.wait_for("guard-held")
+        ran = run("override", "allow", STOLEN, "--forced", "--forever", *WHY, "--config", config)
+        assert ran.code == 2
+        figures = "newly refused (by reason: override-deny 1; by TAC: 35999901 1)"
+        rule = "beyond [guard] max_newly_refused = 0"
+        for shown in (ran.out, run("override", "list", "--config", config).out):
+            assert "HELD" in shown
+            assert f"{figures}, {rule}" in shown
+            assert "`eir sync accept`" in shown
+        waits = run("sync", "status", "--operator", "--config", config)
+        assert (waits.code, rule in waits.out) == (2, True)
+        assert told(config, STOLEN)["status"] == "STATUS_BLACKLISTED"
+        assert run("sync", "accept", "--yes", "--config", config).code == 0
+        assert told(config, STOLEN)["reason"] == FIXED_REASONS["override-allow"]
+        assert told(config, UNKNOWN)["status"] == "STATUS_BLACKLISTED"
+        assert "HELD" not in run("override", "list", "--config", config).out
+
+
+def test_an_order_does_not_wait_for_what_a_reload_holds(config: Path) -> None:
+    config.write_text(config.read_text().replace("every = 1\n", "every = 1800\n"))
+    with serving(config.parent):
+        order(config, "override", "deny", UNKNOWN, "--forever", *WHY)
+        strict = '\n[policy.status]\nnot-registered = "BLACKLISTED"\n'
+        config.write_text(config.read_text() + strict)
+        assert "guard-held" in run("reload", "--config", config).err
+        given = order(config, "override", "allow", STOLEN, "--forced", "--forever", *WHY)
+        assert given["fate"] == "serves"
+        assert told(config, STOLEN)["reason"] == FIXED_REASONS["override-allow"]
+
+
+def test_a_reason_is_shown_as_it_was_typed(config: Path) -> None:
+    why = "see [red] :warning: [/b]"
+    order(config, "override", "allow", STOLEN, "--forever", "--why", why)
+    assert why in run("override", "list", "--config", config).out
+
+
 def test_it_lasts_over_a_kill_and_a_registry_load(config: Path, lists: Path) -> None:
     with serving(config.parent):
         order(config, "override", "allow", STOLEN, "--forced", "--forever", *WHY)

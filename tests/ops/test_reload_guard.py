@@ -49,7 +49,7 @@ def held(depot: Depot, old: Serving, new: Serving) -> str:
 def accepted(depot: Depot) -> None:
     stands = waiting(depot)
     assert stands is not None
-    accept(depot, stands[0])
+    accept(depot, stands.change)
 
 
 def test_what_served_has_to_be_accepted_again(depot: Depot) -> None:

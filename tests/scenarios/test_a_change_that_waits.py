@@ -57,8 +57,14 @@ def test_what_was_accepted_lapses_when_superseded(registry: Registry, following:
 @pytest.mark.parametrize(
     ("keys", "figures"),
     [
-        (range(1, 700), "white shrinks from 1,000 items to 699; 0 of 301"),
-        (range(1, 2_100), "white grows from 1,000 items to 2,099; 0 of 1,099"),
+        (
+            range(1, 700),
+            "shrinks from 1,000 items to 699, beyond [guard] max_shrink = 0.2; 0 of 301",
+        ),
+        (
+            range(1, 2_100),
+            "grows from 1,000 items to 2,099, beyond [guard] max_growth_percent = 100; 0 of 1,099",
+        ),
     ],
     ids=["shrinks", "grows"],
 )
@@ -74,7 +80,7 @@ def test_a_list_that_leaves_the_guards_bounds(
     for _ in range(2):
         outcome = engine.sync()
         assert (outcome.kind, outcome.reason, outcome.alarm) == ("held", "guard", True)
-        assert outcome.detail == f"{figures} devices and pairs newly refused"
+        assert outcome.detail == f"white {figures} devices and pairs newly refused"
     assert engine.holds(white(*range(1, 1_001)))
     registry.say(white(*range(1, 1_002)))
     registry.announce(snapshot=3)

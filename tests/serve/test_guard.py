@@ -102,7 +102,8 @@ def test_each_is_counted_once_by_reason_and_tac() -> None:
     delta = between(before.registry, after.registry)
     text = objection(GuardLimits(2), before, after, [delta], now=NOW, grace_time=NOW)
     assert (
-        text == "3 of 3 devices and pairs newly refused (by reason: stolen 3; by TAC: 00000000 3)"
+        text == "3 of 3 devices and pairs newly refused (by reason: stolen 3; by TAC: 00000000 3),"
+        " beyond [guard] max_newly_refused = 2"
     )
     assert not objection(GuardLimits(3), before, after, [delta], now=NOW, grace_time=NOW)
 
@@ -139,8 +140,14 @@ def change(old: int, new: int, **bounds: float) -> str:
 
 def test_a_list_may_neither_shrink_nor_grow_too_much() -> None:
     nobody = "devices and pairs newly refused"
-    assert change(10_000, 7_000) == f"white shrinks from 10,000 items to 7,000; 0 of 3,000 {nobody}"
-    assert change(1_000, 10_000) == f"white grows from 1,000 items to 10,000; 0 of 9,000 {nobody}"
+    assert change(10_000, 7_000) == (
+        "white shrinks from 10,000 items to 7,000, beyond [guard] max_shrink = 0.2;"
+        f" 0 of 3,000 {nobody}"
+    )
+    assert change(1_000, 10_000) == (
+        "white grows from 1,000 items to 10,000, beyond [guard] max_growth_percent = 100;"
+        f" 0 of 9,000 {nobody}"
+    )
     assert not change(10_000, 9_000)
     assert not change(10, 500)
     assert "shrinks" in change(10_000, 0)

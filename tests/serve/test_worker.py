@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from eir.core.delta import Change, Delta, Items, apply
+from eir.core.generation import Generation
 from eir.core.policy import Policy
 from eir.core.sieving import with_sieve
+from eir.core.view import view_of
 from eir.errors import Corrupt, Refused, Unavailable
-from eir.feed.codec import SnapshotHead, SnapshotWriter, open_snapshot
-from eir.feed.overlay_file import write_overlays
+from eir.feed.codec import SnapshotHead, SnapshotWriter, open_mapped
+from eir.feed.memory_file import mapped, read_base, write_base, write_overlays
 from eir.serve import handover
 from eir.serve.checker import Checker
 from eir.serve.counters import read_counters
@@ -84,8 +86,11 @@ class Bench:
             writer.add_list(name, [KEYS], reason_id=reason)
         path = self.folder / f"{serial}-{os.urandom(4).hex()}"
         facts = writer.write(path)
-        file = os.open(path, os.O_RDONLY)
-        return HandedFeed("registry", SESSION, serial, digest or facts.digest, (file,))
+        file = path.open("rb")
+        snapshot = mapped(file)
+        with file, write_base(with_sieve(open_mapped(snapshot)), snapshot) as laid:
+            files = (os.dup(file.fileno()), os.dup(laid.fileno()))
+        return HandedFeed("registry", SESSION, serial, digest or facts.digest, files)
 
     def tell(self, order: handover.Order) -> None:
         message, files = handover.pack_order(order)
@@ -136,7 +141,7 @@ async def test_without_data_doors_open_and_nothing_is_answered(bench):
 
 async def test_the_old_pages_are_given_back_and_kept_ones_are_not_mapped_again(bench):
     first = bench.feed(1, {"white": 0})
-    again = HandedFeed(*[getattr(first, n) for n in first.__slots__[:4]], (os.dup(first.files[0]),))
+    again = replace(first, files=tuple(map(os.dup, first.files)))
     bench.tell(ServeOrder(1, (first,), Policy()))
     await bench.answer()
     served = bench.holder.current()
@@ -233,49 +238,68 @@ async def test_the_system_asks_it_to_end_and_it_drains(bench):
     assert bench.doors.stopped
 
 
-@pytest.mark.parametrize("cut", [0, 64])
-async def test_the_sieve_of_a_snapshot_is_mapped_and_one_of_another_size_is_not(bench, cut):
+def base_of(told: HandedFeed) -> Generation:
+    """As a keeper has it mapped."""
+    snapshot, laid = (mapped(os.fdopen(os.dup(file), "rb")) for file in told.files)
+    return read_base(laid, snapshot)
+
+
+def lies_in(array: np.ndarray, name: str) -> bool:
+    """Whether an array lies in a mapped file whose name has this in it."""
+    for row in Path("/proc/self/maps").read_text().splitlines():
+        first, end = (int(each, 16) for each in row.split()[0].split("-"))
+        if first <= array.ctypes.data < end:
+            return name in row
+    return False
+
+
+async def test_a_worker_makes_nothing_of_what_it_is_handed(bench, monkeypatch):
     told = bench.feed(1, {"legacy": 0})
-    legacy = with_sieve(open_snapshot(next(bench.folder.glob("1-*")))).sieve
-    base = open_snapshot(next(bench.folder.glob("1-*")))
-    with write_overlays(base, base) as file:
-        overlays = os.dup(file.fileno())
-    sieve = os.memfd_create("sieve")
-    os.write(sieve, legacy.lines.tobytes()[cut:])
-    files = (*told.files, overlays, sieve)
-    bench.tell(ServeOrder(1, (replace(told, files=files),), Policy()))
-    if cut:
-        with pytest.raises(Corrupt, match="sieve"):
-            await bench.running
-        return
-    await bench.answer()
-    assert bench.reasons() == {"legacy"}
-    served = bench.holder.current().tables.registry.sieve
-    assert served.lines.tobytes() == legacy.lines.tobytes()
-    assert "memfd:sieve" in Path("/proc/self/maps").read_text()
+    base = base_of(told)
+    change = Change(Items(KEYS[:1].reshape(-1, 1)), Items(KEYS[:0].reshape(-1, 1)))
+    delta = Delta({"legacy": change}, {})
+    made = apply(base, delta, serial=2, made_at=2, digest=f"{2:032}")
+    _, file = write_overlays(made, base)
+    with file:
+        files = (*told.files, os.dup(file.fileno()))
+    for maker in ("eir.core.view._derive", "eir.core.sieve.build"):
+        monkeypatch.setattr(maker, None)
+    bench.tell(ServeOrder(1, (HandedFeed("registry", SESSION, 2, made.digest, files),), Policy()))
+    assert (await bench.answer()).fault is None
+    assert bench.reasons() == {"legacy", "not-registered"}
+    served = bench.holder.current().tables.registry
+    legacy = served.sections["legacy"]
+    assert lies_in(served.sieve.lines, "memfd:base")
+    assert lies_in(view_of(legacy.content).derived, "memfd:base")
+    assert lies_in(served.overlay_sieve.lines, "memfd:overlays")
+    assert lies_in(view_of(legacy.overlay.touched).derived, "memfd:overlays")
+    assert lies_in(legacy.content.data, f"{bench.folder}/1-")
 
 
 async def test_what_deltas_made_of_a_base_is_mapped_and_the_base_is_kept(bench):
     first = bench.feed(1, {"white": 0})
-    base = open_snapshot(next(bench.folder.glob("1-*")))
-    bench.tell(ServeOrder(1, (replace(first, files=(os.dup(first.files[0]),)),), Policy()))
+    told = replace(first, files=tuple(map(os.dup, first.files)))
+    bench.tell(ServeOrder(1, (told,), Policy()))
     await bench.answer()
     assert bench.reasons() == {"not-activated"}
     table = bench.holder.current().tables.registry.sections["white"].content
+    base = base_of(first)
     for serial, name, reason in ((2, "black.lost", 257), (3, "black.stolen", 256)):
         change = Change(Items(KEYS[:0].reshape(-1, 1)), Items(KEYS.reshape(-1, 1)))
         delta = Delta({name: change}, {name: reason})
         made = apply(base, delta, serial=serial, made_at=serial, digest=f"{serial:032}")
-        with write_overlays(made, base) as file:
-            files = (os.dup(first.files[0]), os.dup(file.fileno()))
+        _, file = write_overlays(made, base)
+        with file:
+            files = (*map(os.dup, first.files), os.dup(file.fileno()))
         told = HandedFeed("registry", SESSION, serial, made.digest, files)
         bench.tell(ServeOrder(serial, (told,), Policy()))
         assert (await bench.answer()).fault is None
         assert bench.reasons() == {name.removeprefix("black.")}
         served = bench.holder.current().tables.registry
         assert served.sections["white"].content is table
-    assert "memfd:overlays" in Path("/proc/self/maps").read_text()
-    os.close(first.files[0])
+    assert lies_in(served.sections["black.stolen"].overlay.rows.data, "memfd:overlays")
+    for each in first.files:
+        os.close(each)
 
 
 async def test_replaced_counters_are_held_open_no_longer(bench):

@@ -171,8 +171,7 @@ def test_any_damage_is_found_and_named_as_without_the_record(
     with path.open("rb") as file:
         opened = open_base(file, row)
     assert opened.mark == row.verified
-    if opened.sieve is not None:
-        opened.sieve.close()
+    opened.laid.close()
 
 
 def cut(path: Path) -> None:

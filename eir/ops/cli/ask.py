@@ -176,7 +176,7 @@ def _explain_as_of(
         return
     _print_explanation(reply)
     line = told.line(utc(told.explanation.now), utc(told.served_until))
-    console.out.print(line, markup=False)
+    console.out.print(line)
 
 
 def _workers_table(workers: Sequence[admin_pb2.WorkerStatus]) -> Table:
@@ -214,7 +214,7 @@ def reload(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         console.print_json({"changes": changes})
         return
     for change in changes or ["nothing had changed"]:
-        console.out.print(change, markup=False)
+        console.out.print(change)
 
 
 def _print_explanation(reply: ExplainReply) -> None:
@@ -287,13 +287,13 @@ def _print_status(reply: admin_pb2.StatusReply) -> None:
     for order in reply.orders:
         until = f" until {utc(order.until)}" if order.until else ""
         by = f"by {order.who or 'a list file'} at {utc(order.at)}: {order.why}"
-        console.out.print(f"ordered: {order.what}{until}, {by}", markup=False)
+        console.out.print(f"ordered: {order.what}{until}, {by}")
     console.out.print(_workers_table(reply.workers))
     for each in reply.happenings:
         words = (utc(each.at), each.what, each.who, each.why, each.detail)
-        console.out.print("  ".join(filter(None, words)), markup=False)
+        console.out.print("  ".join(filter(None, words)))
     for alarm in reply.alarms:
-        console.out.print(f"ALARM {alarm}", markup=False)
+        console.out.print(f"ALARM {alarm}")
 
 
 def _typed(settings: Config, imei: str, msisdn: str, imsi: str) -> tuple[str, str, str]:

@@ -209,5 +209,5 @@ def _show(settings: Config, names: tuple[str, ...], desk: DeskOption, as_json: b
     if rows:
         console.out.print(table)
     for name, count in counts.items():
-        console.out.print(f"{name}: {count:,} in all", markup=False)
+        console.out.print(f"{name}: {count:,} in all")
     tell_held(settings)

@@ -128,7 +128,7 @@ def init(
     if as_json:
         console.print_json({"desk": str(made.folder), "url": made.url, "keys": trusted.version})
     else:
-        console.out.print(f"next: eir feed publish {desk} --from MANIFEST", markup=False)
+        console.out.print(f"next: eir feed publish {desk} --from MANIFEST")
 
 
 @app.command("put-keys")
@@ -156,7 +156,7 @@ def put_keys(
     if as_json:
         console.print_json({"desk": str(held.folder), "keys": trusted.version})
     else:
-        console.out.print(f"version {trusted.version} stands at {held.url}", markup=False)
+        console.out.print(f"version {trusted.version} stands at {held.url}")
 
 
 @app.command("publish")

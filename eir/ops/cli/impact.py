@@ -9,7 +9,7 @@ import contextlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -17,9 +17,10 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TaskID
 
+from eir.core.amend import exchanged
 from eir.core.delta import Delta, between
 from eir.core.generation import OPERATOR, REGISTRY, Generation
-from eir.core.orders import Hold, Order
+from eir.core.orders import Hold, check_holds
 from eir.core.policy import SHADOW, Policy
 from eir.core.tables import Tables
 from eir.errors import Refused, Unavailable
@@ -28,9 +29,16 @@ from eir.ops import console
 from eir.ops.accepted import policy_kept
 from eir.ops.cli.ask import utc
 from eir.ops.cli.load import built_aside
+from eir.ops.cli.order import (
+    HeldReasonOption,
+    PrefixOption,
+    TacFileOption,
+    TacOption,
+    typed_hold,
+)
 from eir.ops.console import ConfigOption, JsonOption
 from eir.ops.keeping import depot_of
-from eir.ops.ordering import bulk
+from eir.ops.ordering import bulk, changed, nothing
 from eir.ops.settings.config import Config, load_config
 from eir.serve.forecast import Day, forecast
 from eir.serve.guard import Impact, impact, questions
@@ -48,11 +56,24 @@ ManifestOption = Annotated[
 ModeOption = Annotated[str, typer.Option(help="The mode `enforce` or `shadow`.")]
 EndHoldOption = Annotated[
     list[int] | None,
-    typer.Option("--end-hold", help="The hold of this number ends, by date from 1; 0: all end."),
+    typer.Option(
+        "--end-hold", min=0, help="The hold of this number ends, by date from 1; 0: all end."
+    ),
+]
+AddHoldOption = Annotated[
+    str,
+    typer.Option(
+        help="A hold until then, as `eir hold add --until` takes it; whom it covers is said by"
+        " the options of that command."
+    ),
 ]
 ReloadOption = Annotated[
     bool, typer.Option("--reload", help="What depot and configuration say by now.")
 ]
+
+
+Ordered = Callable[[Generation], Delta]
+"""What an order by hand changes in the operator's content that it finds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +84,12 @@ class _Asked:
     snapshot: Path | None
     manifest: Path | None
     mode: str
-    ended: tuple[int, ...]
+    orders: tuple[Ordered, ...]
     reload: bool
 
     @property
     def any(self) -> bool:
-        sources = (self.serial, self.snapshot, self.manifest, self.mode, self.ended, self.reload)
+        sources = (self.serial, self.snapshot, self.manifest, self.mode, self.orders, self.reload)
         return any(sources)
 
 
@@ -83,6 +104,15 @@ class _World:
     def tables(self) -> Tables:
         return Tables(self.feeds[REGISTRY], self.feeds.get(OPERATOR), self.policy)
 
+    def saying(self, said: Generation, *, reach: int = 0) -> _World:
+        """The same with this in its feed's place."""
+        return replace(self, feeds={**self.feeds, said.feed: said}, reach=max(self.reach, reach))
+
+    def ordered(self, order: Ordered) -> _World:
+        """The same with an order by hand in force."""
+        content = self.feeds.get(OPERATOR) or nothing(self.feeds[REGISTRY].registry_id)
+        return self.saying(changed(content, order(content)))
+
 
 def impact_of(
     days: Annotated[int, typer.Option(help="How many days ahead.", min=0, max=366)] = 7,
@@ -91,6 +121,11 @@ def impact_of(
     manifest: ManifestOption = None,
     mode: ModeOption = "",
     end_hold: EndHoldOption = None,
+    add_hold: AddHoldOption = "",
+    tac: TacOption = None,
+    tac_file: TacFileOption = None,
+    reason: HeldReasonOption = "",
+    msisdn_prefix: PrefixOption = "",
     reload: ReloadOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -103,33 +138,42 @@ def impact_of(
 
     \b
     Examples:
-      eir impact
       eir impact --mode enforce --days 14
       eir impact --manifest lists/registry.toml
       eir impact --end-hold 1 --json
+      eir impact --add-hold 7d --reason grace-expired --msisdn-prefix 0912
     """
-    settings = load_config(config)
-    asked = _Asked(serial, snapshot, manifest, mode, tuple(end_hold or ()), reload)
-    now = int(time.time())
-    with console.progress_bar("deciding", hidden=as_json) as shown:
-        before = _served(settings)
-        with _changed(settings, before, asked, shown) as after:
-            change = _impact(before, after, now) if asked.any else None
-            grace_time = min(now, after.reach)
-            tables = after.tables()
-            ahead = list(forecast(tables, now=now, grace_time=grace_time, days=days))
+    settings, now = load_config(config), int(time.time())
+    if any(covered := (tac, tac_file, reason, msisdn_prefix)) and not add_hold:
+        raise typer.BadParameter("whom a hold covers goes with --add-hold UNTIL")
+    hold = typed_hold(settings, add_hold, *covered, now=now) if add_hold else None
+    asked = _Asked(serial, snapshot, manifest, mode, _orders(mode, end_hold, hold), reload)
+    change, ahead, shadow = _answered(settings, asked, days, now, hidden=as_json)
     if as_json:
         told = _document(change) if change else None
         console.print_json({"change": told, "days": [_day(each) for each in ahead]})
-        return
-    _print(change, ahead, shadow=tables.policy.mode == SHADOW)
+    else:
+        _print(change, ahead, shadow=shadow)
+
+
+def _answered(
+    settings: Config, asked: _Asked, days: int, now: int, *, hidden: bool
+) -> tuple[Impact | None, list[Day], bool]:
+    """What the change does at once, the days after it, and whether nobody is refused then."""
+    with console.progress_bar("deciding", hidden=hidden) as shown:
+        before = _served(settings)
+        with _changed(settings, before, asked, shown) as after:
+            change = _impact(before, after, now) if asked.any else None
+            tables, grace_time = after.tables(), min(now, after.reach)
+            ahead = list(forecast(tables, now=now, grace_time=grace_time, days=days))
+    return change, ahead, tables.policy.mode == SHADOW
 
 
 def _impact(before: _World, after: _World, now: int) -> Impact:
     changes: list[Delta] = [
-        between(old, after.feeds[feed])
-        for feed, old in before.feeds.items()
-        if after.feeds[feed] is not old
+        between(before.feeds.get(feed) or replace(new, sections={}), new)
+        for feed, new in after.feeds.items()
+        if before.feeds.get(feed) is not new
     ]
     old, new = before.tables(), after.tables()
     grace_time = min(now, max(before.reach, after.reach))
@@ -166,53 +210,71 @@ def _changed(
 ) -> Iterator[_World]:
     """What would serve; files that were built for it are there meanwhile."""
     depot = depot_of(settings.node)
-    base = _newest(settings, depot) if asked.reload else before
-    feeds, policy, reach = dict(base.feeds), base.policy, base.reach
+    world = _newest(settings, depot) if asked.reload else before
     scratch: Path | None = None
     try:
         if asked.serial:
-            feeds[REGISTRY] = depot.open_newest(REGISTRY, serial=asked.serial).generation
+            world = world.saying(depot.open_newest(REGISTRY, serial=asked.serial).generation)
         if asked.manifest is not None:
             scratch = depot.new_path()
             built_aside(settings, asked.manifest, scratch, *shown, reports=scratch.parent)
         for path in filter(None, (asked.snapshot, scratch)):
             found = open_snapshot(path)
-            merges = path is scratch and found.feed == OPERATOR
-            feeds[found.feed] = bulk(feeds.get(OPERATOR), found) if merges else found
             if found.feed == REGISTRY:
-                reach = max(reach, found.made_at + settings.grace.grace_lag)
+                world = world.saying(found, reach=found.made_at + settings.grace.grace_lag)
+            else:
+                merges = path is scratch
+                world = world.saying(bulk(world.feeds.get(OPERATOR), found) if merges else found)
         if asked.mode:
-            policy = replace(policy, mode=asked.mode)
-            if OPERATOR in feeds:
-                feeds[OPERATOR] = _without_mode(feeds[OPERATOR])
-        if asked.ended:
-            feeds[OPERATOR] = _without_holds(feeds.get(OPERATOR), asked.ended)
-        yield _World(feeds, policy, reach)
+            world = replace(world, policy=replace(world.policy, mode=asked.mode))
+        for order in asked.orders:
+            world = world.ordered(order)
+        yield world
     finally:
         if scratch is not None:
             shutil.rmtree(scratch.parent, ignore_errors=True)
 
 
-def _without_mode(operator: Generation) -> Generation:
-    """The content without the order that stands above the mode of the policy."""
-    if operator.mode is None:
-        return operator
-    section = operator.sections["orders"]
-    kept = tuple(row for row in section.orders if isinstance(row, Order) and row != operator.mode)
-    left = replace(section, content=kept, items=len(kept))
-    return replace(operator, sections={**operator.sections, "orders": left})
+def _orders(mode: str, ended: Sequence[int] | None, added: Hold | None) -> tuple[Ordered, ...]:
+    """Each as its command would give it, in this order."""
+    wanted: list[Ordered] = [_without_mode] if mode else []
+    wanted += [_ending(ended)] if ended else []
+    wanted += [_adding(added)] if added else []
+    return tuple(wanted)
 
 
-def _without_holds(operator: Generation | None, ended: tuple[int, ...]) -> Generation:
-    section = operator.sections.get("holds") if operator else None
-    if operator is None or section is None or max(ended) > section.items or not section.items:
-        there = f"there are {section.items}" if section else "there is none"
-        raise Refused("hold-unknown", f"no hold has number {max(ended)}: {there}")
-    holds = [order for order in section.orders if isinstance(order, Hold)]
-    numbered = enumerate(holds, 1)
-    kept = tuple(hold for number, hold in numbered if 0 not in ended and number not in ended)
-    left = replace(section, content=kept, items=len(kept))
-    return replace(operator, sections={**operator.sections, "holds": left})
+def _without_mode(content: Generation) -> Delta:
+    """Without the order that stands above the mode of the policy."""
+    return exchanged(content, "orders", [content.mode] if content.mode else [], ())
+
+
+def _ending(numbers: Sequence[int]) -> Ordered:
+    """Without the holds of these numbers, by date from 1; 0: without any."""
+
+    def ended(content: Generation) -> Delta:
+        holds = _holds(content)
+        if not holds or max(numbers) > len(holds):
+            there = f"there are {len(holds)}" if holds else "there is none"
+            raise Refused("hold-unknown", f"no hold has number {max(numbers)}: {there}")
+        numbered = enumerate(holds, 1)
+        gone = [hold for number, hold in numbered if 0 in numbers or number in numbers]
+        return exchanged(content, "holds", gone, ())
+
+    return ended
+
+
+def _adding(hold: Hold) -> Ordered:
+    """With this hold."""
+
+    def added(content: Generation) -> Delta:
+        check_holds([*_holds(content), hold])
+        return exchanged(content, "holds", (), [hold])
+
+    return added
+
+
+def _holds(content: Generation) -> list[Hold]:
+    return [row for row in content.orders("holds") if isinstance(row, Hold)]
 
 
 def _document(found: Impact) -> dict[str, object]:

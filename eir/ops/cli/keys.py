@@ -149,9 +149,9 @@ def _show_new(file: Path, role: Role, *, as_json: bool) -> None:
     if as_json:
         console.print_json({"file": str(file), "text": text})
         return
-    console.out.print(f"secret, mode 0600, for this machine only: {file}", markup=False)
+    console.out.print(f"secret, mode 0600, for this machine only: {file}")
     console.out.print("public:")
-    console.out.print(text, markup=False, soft_wrap=True)
+    console.out.print(text, soft_wrap=True)
 
 
 def _show(keys: Keys, file: Path, *, as_json: bool) -> None:
@@ -167,7 +167,7 @@ def _show(keys: Keys, file: Path, *, as_json: bool) -> None:
     console.out.print(rows)
     for place, text in enumerate(texts):
         console.out.print("in use:" if place == 0 else "beside it:")
-        console.out.print(text, markup=False, soft_wrap=True)
+        console.out.print(text, soft_wrap=True)
 
 
 def read_keys_file(file: Path) -> bytes:

@@ -109,8 +109,8 @@ def sample(
             }
         )
         return
-    console.out.print(f"registry: eir load {facts.registry_manifest}", markup=False)
-    console.out.print(f"operator: eir load {facts.operator_manifest}", markup=False)
+    console.out.print(f"registry: eir load {facts.registry_manifest}")
+    console.out.print(f"operator: eir load {facts.operator_manifest}")
 
 
 def _hand_over(settings: Config, outcome: LoadOutcome, *, as_json: bool) -> None:
@@ -168,7 +168,7 @@ def _publish(settings: Config, manifest: Path, reports: Path | None, *, as_json:
         console.print_json({**_summary(outcome, given.fate == "serves"), **of_feed, **told})
     else:
         _print_outcome(outcome)
-        console.out.print(fate_text(given), markup=False)
+        console.out.print(fate_text(given))
     if given.fate in ("held", "unknown"):
         raise typer.Exit(console.EXIT_INCOMPLETE)
 
@@ -294,5 +294,5 @@ def _print_outcome(outcome: LoadOutcome) -> None:
     console.out.print()
     for what, path in (("rejects", outcome.rejects_path), ("conflicts", outcome.conflicts_path)):
         if path:
-            console.out.print(f"{what}: {path}", markup=False)
+            console.out.print(f"{what}: {path}")
     console.out.print(f"{rate_line(outcome)}, digest {outcome.facts.digest}")

@@ -232,5 +232,5 @@ def _fail_usage(error: typer.BadParameter) -> NoReturn:
 
 
 def _fail(error: object, code: int) -> NoReturn:
-    console.err.print(f"error: {error}", markup=False)
+    console.err.print(f"error: {error}")
     sys.exit(code)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -71,6 +71,18 @@ DeskOption = Annotated[
 WhomArgument = Annotated[
     list[str],
     typer.Argument(metavar="IMEI|NUMBER", help="An IMEI, an IMEI and a number, or a number."),
+]
+TacOption = Annotated[
+    list[str] | None, typer.Option("--tac", help="Only devices of this TAC; may stand often.")
+]
+TacFileOption = Annotated[
+    Path | None, typer.Option(help="Only devices of the TACs in this file, one a line.")
+]
+HeldReasonOption = Annotated[
+    str, typer.Option("--reason", help=f"Only this reason: {', '.join(HOLDABLE_REASONS)}.")
+]
+PrefixOption = Annotated[
+    str, typer.Option("--msisdn-prefix", help="Only numbers that begin so: 98912, or 0912.")
 ]
 AsOption = Annotated[
     str, typer.Option("--as", help="What one word is where that can't be told: imei, number.")
@@ -172,41 +184,46 @@ def list_overrides(
 def add_hold(
     why: WhyOption,
     until: UntilOption,
-    tac: Annotated[
-        list[str] | None, typer.Option("--tac", help="Only devices of this TAC; may stand often.")
-    ] = None,
-    tac_file: Annotated[
-        Path | None, typer.Option(help="Only devices of the TACs in this file, one a line.")
-    ] = None,
-    reason: Annotated[
-        str, typer.Option(help=f"Only this reason: {', '.join(HOLDABLE_REASONS)}.")
-    ] = "",
-    msisdn_prefix: Annotated[
-        str, typer.Option(help="Only numbers that begin so: 98912, or 0912.")
-    ] = "",
+    tac: TacOption = None,
+    tac_file: TacFileOption = None,
+    reason: HeldReasonOption = "",
+    msisdn_prefix: PrefixOption = "",
     desk: DeskOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hold refusals back until a date. Without a criterion: everybody's."""
     settings, now = load_config(config), int(time.time())
-    tacs = [typed.tac(word) for word in tac or ()]
-    tacs += typed.tacs_in(tac_file) if tac_file else []
-    if tac_file and not tacs:
-        raise Refused("order-tac", "no TAC stands in it: the hold would cover all")
-    row = Hold(
-        until=typed.moment(until, settings.node.timezone, now=now),
-        tacs=tuple(sorted(set(tacs))),
-        reason=typed.held_reason(reason),
-        msisdn_prefix=typed.prefix(msisdn_prefix, settings.numbering) if msisdn_prefix else "",
-        who=ordering.who(),
-        at=now,
-        why=_why(why),
-    )
+    wanted = typed_hold(settings, until, tac, tac_file, reason, msisdn_prefix, now=now)
+    row = replace(wanted, who=ordering.who(), at=now, why=_why(why))
     check_hold(row)
     what = f"hold add {hold_id(row)}, {hold_text(row)}, until {utc(row.until)}: {row.why}"
     _order(
         settings, desk, lambda content, now: exchanged(content, "holds", (), [row]), what, as_json
+    )
+
+
+def typed_hold(
+    settings: Config,
+    until: str,
+    tac: Sequence[str] | None,
+    tac_file: Path | None,
+    reason: str,
+    msisdn_prefix: str,
+    *,
+    now: int,
+) -> Hold:
+    """A hold as a person types it. Raises Refused where that can't be meant."""
+    tacs = [typed.tac(word) for word in tac or ()]
+    tacs += typed.tacs_in(tac_file) if tac_file else []
+    if tac_file and not tacs:
+        detail = "no TAC stands in it: the hold would cover all"
+        raise Refused("order-tac", detail, where=str(tac_file))
+    return Hold(
+        until=typed.moment(until, settings.node.timezone, now=now),
+        tacs=tuple(sorted(set(tacs))),
+        reason=typed.held_reason(reason),
+        msisdn_prefix=typed.prefix(msisdn_prefix, settings.numbering) if msisdn_prefix else "",
     )
 
 
@@ -307,7 +324,7 @@ def tell(given: ordering.Given, as_json: bool) -> None:
     if as_json:
         console.print_json(asdict(given))
     else:
-        console.out.print(fate_text(given), markup=False)
+        console.out.print(fate_text(given))
     if given.fate in ("held", "unknown"):
         raise typer.Exit(console.EXIT_INCOMPLETE)
 
@@ -316,7 +333,7 @@ def tell_held(settings: Config) -> None:
     """Warn that what was shown is not all in force here."""
     if figures := ordering.held_back(settings):
         text = f"HELD: the newest orders do not serve here yet: {figures}; `eir sync accept`"
-        console.out.print(text, markup=False)
+        console.out.print(text)
 
 
 def fate_text(given: ordering.Given) -> str:
@@ -427,9 +444,8 @@ def _show_mode(settings: Config, desk: Path | None, as_json: bool) -> None:
         console.out.print(
             f"{holds}, ordered by {order.who} at {utc(order.at)}: {order.why}"
             f" ([policy] mode says {said})",
-            markup=False,
         )
     else:
-        console.out.print(f"{holds}, as [policy] mode says", markup=False)
+        console.out.print(f"{holds}, as [policy] mode says")
     if not as_json:
         tell_held(settings)

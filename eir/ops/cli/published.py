@@ -37,7 +37,7 @@ def print_published(done: Published, gone: list[str], step: Step | None, *, as_j
         console.print_json({"did": done.kind, "reason": done.reason, **head_fields(head), **facts})
         return
     if done.reason:
-        console.out.print(f"history was lost: {done.reason}", markup=False)
+        console.out.print(f"history was lost: {done.reason}")
     rows = console.table("list", "removed", "added")
     for name, (removed, added) in done.changes.items():
         rows.add_row(name, f"{removed:,}", f"{added:,}")
@@ -50,7 +50,7 @@ def print_published(done: Published, gone: list[str], step: Step | None, *, as_j
     )
     if step and step.rejects_path:
         rows_said = "1 row" if step.rejects == 1 else f"{step.rejects:,} rows"
-        console.out.print(f"rejects: {rows_said} not taken, see {step.rejects_path}", markup=False)
+        console.out.print(f"rejects: {rows_said} not taken, see {step.rejects_path}")
     if runs:
         said = "already published" if step and step.repeated else "published"
         console.out.print(f"{said}: run {', '.join(f'{run} of {n}' for n, run in runs.items())}")

@@ -130,7 +130,7 @@ def verify(
             console.out.print(f"node {node}: {first} to {last}{lacks}")
         for each in found:
             if each.fault:
-                console.out.print(f"REFUSED {each.fault}", markup=False)
+                console.out.print(f"REFUSED {each.fault}")
     if any(each.fault for each in found):
         raise typer.Exit(console.EXIT_REFUSED)
     if any(missing for _, _, missing in nodes.values()):

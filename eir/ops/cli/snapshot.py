@@ -96,7 +96,7 @@ def export(
     if as_json:
         console.print_json({"manifest": str(manifest), "digest": generation.digest})
     else:
-        console.out.print(f"{manifest}: load it with `eir load {manifest}`", markup=False)
+        console.out.print(f"{manifest}: load it with `eir load {manifest}`")
 
 
 def _describe(generation: Generation, file: Path, *, as_json: bool, verified: bool) -> None:

@@ -103,7 +103,7 @@ def run(
     if as_json:
         console.print_json(_document(outcome))
     else:
-        console.out.print(outcome.line(), markup=False)
+        console.out.print(outcome.line())
     codes = {"refused": console.EXIT_REFUSED, "failed": console.EXIT_INCOMPLETE}
     if not outcome.good:
         raise typer.Exit(codes.get(outcome.kind, console.EXIT_INCOMPLETE))
@@ -148,17 +148,17 @@ def accept(
     if not held and reloaded is None:
         raise Refused("nothing-held", "no change waits to be accepted")
     figures = [memory.figures for _, memory in held]
-    figures += [reloaded[1]] if reloaded else []
+    figures += [reloaded.figures] if reloaded else []
     if not as_json:
         for line in figures:
-            console.out.print(line, markup=False)
+            console.out.print(line)
     if not yes and not as_json:
         typer.confirm("let it through?", abort=True)
     for keeping, memory in held:
         if memory.waiting is not None:
             keeping.accept(memory.waiting)
     if reloaded is not None:
-        reload_guard.accept(depot, reloaded[0])
+        reload_guard.accept(depot, reloaded.change)
     _write_down(depot, "accepted", why, "; ".join(figures))
     told = _reload(settings)
     if as_json:
@@ -304,7 +304,7 @@ def _status_of(keeping: FeedKeeping, follow: Follow) -> dict[str, Any]:
     )
     highest, reload = memory.highest, reload_guard.waiting(keeping.depot)
     made_at = highest.made_at if highest else 0
-    figures = [memory.figures, reload[1] if reload else ""]
+    figures = [memory.figures, reload.figures if reload else ""]
     return {
         "session": reached[0] if reached else "",
         "serial": reached[1] if reached else 0,
@@ -349,10 +349,10 @@ def _print_status(told: dict[str, Any]) -> None:
     console.out.print(rows)
     for each in told["events"]:
         words = (utc(each["at"]), *(each[key] for key in ("what", "who", "why", "detail")))
-        console.out.print("  ".join(filter(None, words)), markup=False)
+        console.out.print("  ".join(filter(None, words)))
     for each in told["outcomes"]:
         line = _outcome_of({k: v for k, v in each.items() if k != "at"}).line()
-        console.out.print(f"{utc(each['at'])}  {line}", markup=False)
+        console.out.print(f"{utc(each['at'])}  {line}")
 
 
 def _outcome_of(fields: dict[str, Any]) -> SyncOutcome:

@@ -172,4 +172,4 @@ def _print_breaker(told: Mapping[str, object], settings: Config) -> None:
 def _print_events(settings: Config, about: str) -> None:
     for each in chronicle.happenings(Path(settings.node.depot), about):
         words = (utc(each.at), each.what, each.who, each.why, each.detail)
-        console.out.print("  ".join(filter(None, words)), markup=False)
+        console.out.print("  ".join(filter(None, words)))

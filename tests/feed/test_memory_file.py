@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,15 @@ from eir.core.orders import Override
 from eir.core.policy import Policy
 from eir.core.sieving import with_sieve
 from eir.core.tables import Tables
-from eir.feed.overlay_file import read_overlays, write_overlays
+from eir.core.view import view_of
+from eir.feed.memory_file import (
+    Pages,
+    mapped,
+    read_base,
+    read_overlays,
+    write_base,
+    write_overlays,
+)
 
 KEYS = np.arange(35_000_000_000_000, 35_000_000_001_000, dtype=np.uint64)
 NUMBERS = np.arange(989_120_000_000, 989_120_001_000, dtype=np.uint64)
@@ -74,10 +80,20 @@ def of_operator() -> Delta:
     )
 
 
-def mapped(made: Generation, base: Generation) -> Generation:
-    with write_overlays(made, base) as file:
-        pages = np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint8)
-    return read_overlays(pages, base)
+def laid(base: Generation) -> tuple[Generation, Pages]:
+    """The base as it is read of its file, and the file's pages. There is no snapshot beneath."""
+    nothing = np.empty(0, np.uint8)
+    with write_base(base, nothing) as file:
+        pages = mapped(file)
+    return read_base(pages, nothing), pages
+
+
+def overlaid(made: Generation, base: Generation) -> tuple[Generation, Pages]:
+    """The same of what deltas made of a base."""
+    _, file = write_overlays(made, base)
+    with file:
+        pages = mapped(file)
+    return read_overlays(pages, base), pages
 
 
 def after(base: Generation, delta: Delta) -> Generation:
@@ -88,8 +104,9 @@ def after(base: Generation, delta: Delta) -> Generation:
     ("base", "delta"), [(registry(), of_registry()), (operator(), of_operator())]
 )
 def test_what_is_read_is_what_was_written(base, delta):
+    base, _ = laid(base)
     made = after(base, delta)
-    read = mapped(made, base)
+    read, _ = overlaid(made, base)
     for name in ("feed", "registry_id", "session", "serial", "made_at", "digest"):
         assert getattr(read, name) == getattr(made, name)
     assert read.sections.keys() == made.sections.keys() >= delta.changes.keys()
@@ -102,24 +119,31 @@ def test_what_is_read_is_what_was_written(base, delta):
         assert told[0] == told[1]
 
 
-def test_the_tables_of_the_base_are_shared_and_the_overlays_lie_in_the_file():
-    base = registry()
-    with write_overlays(after(base, of_registry()), base) as file:
-        pages = np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint8)
-    first, end = pages.ctypes.data, pages.ctypes.data + len(pages)
-    for name, section in read_overlays(pages, base).sections.items():
+def lies_in(array: np.ndarray, pages: Pages) -> bool:
+    return 0 <= array.ctypes.data - pages.ctypes.data < len(pages)
+
+
+def test_what_is_the_bases_is_shared_and_the_rest_lies_in_the_file():
+    base, beneath = laid(with_sieve(registry()))
+    assert lies_in(base.sieve.lines, beneath)
+    read, pages = overlaid(after(base, of_registry()), base)
+    for name, section in read.sections.items():
         if name in base.sections:
             assert section.content is base.sections[name].content
-        data = section.overlay.touched.data
-        assert first <= data.ctypes.data < end
-        assert data.ctypes.data % 64 == 0
-        assert not data.flags.writeable
+            assert lies_in(view_of(section.content).derived, beneath)
+        touched = section.overlay.touched
+        for array in (touched.data, touched.containers, view_of(touched).derived):
+            assert lies_in(array, pages)
+            assert array.ctypes.data % 64 == 0
+            assert not array.flags.writeable
+    assert read.sieve is base.sieve
+    assert lies_in(read.overlay_sieve.lines, pages)
 
 
 def test_verdicts_are_those_of_whoever_applied_the_deltas():
-    registry_base, operator_base = with_sieve(registry()), with_sieve(operator())
-    made = after(registry_base, of_registry()), after(operator_base, of_operator())
-    read = mapped(made[0], registry_base), mapped(made[1], operator_base)
+    bases = [laid(with_sieve(each))[0] for each in (registry(), operator())]
+    made = [after(bases[0], of_registry()), after(bases[1], of_operator())]
+    read = [overlaid(each, base)[0] for each, base in zip(made, bases, strict=True)]
     numbers = np.concatenate([NUMBERS, NUMBERS[::-1]])
     asked = np.tile(KEYS, 2), numbers, np.zeros(2_000, np.uint64)
     found = [
@@ -131,4 +155,3 @@ def test_verdicts_are_those_of_whoever_applied_the_deltas():
     ]
     assert found[0] == found[1]
     assert len({tuple(row) for row in found[0]}) > 5
-    assert read[0].sieve is registry_base.sieve
