@@ -232,7 +232,8 @@ TARGETS: Final = (
                 _past_capacity(door, "answered_of_peak"), least=0.8, bound_by=_REFUSING,
             ),
             Target(
-                "… p99 of what is answered", _past_capacity(door, "answered_p99_us", scale=1e-3),
+                f"… p99 of what is answered, {door} engine",
+                _past_capacity(door, "answered_p99_us", scale=1e-3),
                 most=100, unit=" ms", bound_by=_REFUSING,
             ),
         )

@@ -128,11 +128,11 @@ def test_what_overload_did_is_shown_and_judged_of_the_own_bound_alone(tmp_path: 
         told |= {"answered_of_peak": of_peak, "answered_p99_us": p99}
         lines.add("overload", f"overload, native, {bound}, 2 x peak", [told], devices=10)
     text = page(read(lines.path), ())
-    row = "| native, 1024 may wait, 2 x peak | 0.25 | 0.9 | 0.25 | 0.25 | 0.25 | 40,000 | 0.25 | 0.25 |"
+    row = "| native, 1024 may wait, 2 x peak | 0.25 | 0.9 | 0.25 | 0.25 | 0.25 | 40,000 | 0.25 |"
     assert row in text
     verdicts = {what: (found, met) for what, _, found, met in judged(read(lines.path))}
     assert verdicts["asked at twice the peak, native engine: answered ÷ peak"] == ("0.9", "met")
-    assert ("40 ms", "met") in verdicts.values()
+    assert verdicts["… p99 of what is answered, native engine"] == ("40 ms", "met")
 
 
 def test_parts_measured_anew_replace_their_lines(tmp_path: Path):
