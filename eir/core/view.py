@@ -99,9 +99,8 @@ def _slots(rows: U64) -> int:
 
 
 def _derive(rows: U64, data: NDArray[np.uint8]) -> U64:
-    """A hash table of the containers, and behind it the fences of what is searched in the data.
-
-    They are one array: a nation's is long enough, then, to be given huge pages.
+    """A hash table of the containers, and behind it the fences of what is searched in the data: one
+    array, to be handed on as one.
     """
     if len(rows) == 0:
         return np.empty(0, np.uint64)
