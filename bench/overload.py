@@ -1,11 +1,16 @@
-"""Past capacity: what a call that is answered waits, with the doors' bounds and without.
+"""Past capacity: what is still answered, how soon, and what becomes of the rest.
 
     python -m bench.overload [--devices 1000000] [--rounds 3] [--seconds 3] [--bounds 256 0]
 
 For each gRPC engine and each bound (calls that may wait; 0: none, as if there were no bound), on a
-server process of its own: the peak by a closed loop, then an open loop at half of the peak and at
-twice the peak. Prints one JSON line for each: p50 and p99 of the calls that were answered, how many
-were, and how many were refused. A wrong verdict fails the run; a refused call is what is measured.
+server process on a core of its own: the peak by a closed loop, then open loops at shares of that
+peak, from many connections. A question that is due while no connection may open another stream is
+*held*: HTTP/2 has told the client to wait, and this client asks elsewhere. So no queue of the
+generator's is in any figure; by how much it was late in sending is told beside.
+
+Prints one JSON line for each: what was answered, over the peak too; its p50 and p99 from when the
+question left until the answer was there; which shares were refused, held or never answered. A wrong
+verdict fails the run; a refused call is what is measured.
 """
 
 from __future__ import annotations
@@ -13,28 +18,33 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from bench import questions
 from bench.nation import EXPECTED, FIRST_NUMBER, real_checker
 from bench.nation import questions as nation_questions
+from bench.processes import held_to
 from bench.toolchain import prepare
+from bench.transport import before_all_others
 from eir import limits
 from eir.core.policy import Status
 from eir.doors.grpc_door import GrpcDoor, GrpcSettings
 from eir.doors.native_door import NativeDoor, NativeSettings
 from eir.wire.v1 import eligibility_pb2 as wire
 
+SERVER_CPUS: Final = frozenset({min(os.sched_getaffinity(0))})
 CHECK: Final = "/eir.v1.Eligibility/Check"
 OWN_BOUND: Final = {
     "grpcio": limits.MAX_GRPC_WAITING_CALLS,
@@ -44,6 +54,8 @@ NO_BOUND: Final = 1 << 20
 CONNECTIONS: Final = 64
 IN_FLIGHT: Final = 128
 WARM_SECONDS: Final = 1.0
+SHARES: Final = (0.5, 1.2, 1.5, 2.0, 3.0)
+TWICE: Final = (2.0,)
 
 
 def serve(told: Connection, engine: str, devices: int, bound: int) -> None:
@@ -54,12 +66,13 @@ def serve(told: Connection, engine: str, devices: int, bound: int) -> None:
     limits.MAX_GRPC_WAITING_CALLS = bound  # type: ignore[misc]
     if bound == NO_BOUND:
         limits.MAX_WAITING_BYTES = 1 << 40  # type: ignore[misc]
-        limits.MAX_NATIVE_STREAMS_PER_CONNECTION = NO_BOUND  # type: ignore[misc]
+        limits.MAX_TAKE_SECONDS = limits.MAX_STALL_SECONDS = math.inf  # type: ignore[misc]
+    of_one = limits.NATIVE_CALLS_PER_CONNECTION if bound != NO_BOUND else NO_BOUND
 
     async def forever() -> None:
         if engine == "native":
             door: NativeDoor | GrpcDoor = NativeDoor(
-                NativeSettings(listen=any_port, max_calls=bound),
+                NativeSettings(listen=any_port, max_calls=bound, calls_per_connection=of_one),
                 checker,
                 lambda address: GrpcDoor(GrpcSettings(listen=(address,)), checker),
             )
@@ -84,11 +97,12 @@ def asked(devices: int) -> list[tuple[bytes, bytes]]:
 
 
 def load(tool: Path, address: str, file: Path, *, rate: float, seconds: float) -> dict[str, float]:
-    """One run of the load generator; rate 0 is a closed loop."""
+    """One run of the load generator, on all cores but the server's; rate 0 is a closed loop."""
     host, _, port = address.rpartition(":")
-    words = (tool, "grpc", host, port, CHECK, file, rate, IN_FLIGHT, CONNECTIONS)
-    command = [str(word) for word in (*words, WARM_SECONDS, seconds)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    words = (*before_all_others(), tool, "grpc", host, port, CHECK, file, rate, IN_FLIGHT)
+    command = [str(word) for word in (*words, CONNECTIONS, WARM_SECONDS, seconds, "held")]
+    with held_to(os.sched_getaffinity(0) - SERVER_CPUS or SERVER_CPUS):
+        done = subprocess.run(command, capture_output=True, text=True)
     said: dict[str, float] = json.loads(done.stdout)
     if "failed" in said:
         raise SystemExit(f"overload: {said}")
@@ -101,35 +115,52 @@ def measure(tool: Path, file: Path, engine: str, bound: int, chosen: argparse.Na
     server = multiprocessing.Process(
         target=serve, args=(telling, engine, chosen.devices, bound), daemon=True
     )
-    server.start()
+    with held_to(SERVER_CPUS):
+        server.start()
     address = told.recv()
+    shares = TWICE if bound == NO_BOUND else SHARES
+    peaks: list[dict[str, float]] = []
+    runs: dict[float, list[dict[str, float]]] = {share: [] for share in shares}
     try:
-        peaks, runs = [], {0.5: [], 2.0: []}  # type: ignore[var-annotated]
         for _ in range(chosen.rounds):
-            peak = load(tool, address, file, rate=0, seconds=chosen.seconds)["per_s"]
-            peaks.append(peak)
+            peaks.append(load(tool, address, file, rate=0, seconds=chosen.seconds))
             for share, found in runs.items():
-                found.append(load(tool, address, file, rate=peak * share, seconds=chosen.seconds))
+                rate = peaks[-1]["per_s"] * share
+                run = load(tool, address, file, rate=rate, seconds=chosen.seconds)
+                found.append(run | {"of_peak": run["per_s"] / peaks[-1]["per_s"]})
     finally:
         server.terminate()
         server.join()
-    wrong = 0.0
     facts = {"devices": chosen.devices, "connections": CONNECTIONS, "rounds": chosen.rounds}
     for share, found in runs.items():
-        line: dict[str, Any] = {
-            "bench": f"overload, {engine}, {_bound_in_words(bound)}, {share:g} x peak",
-            "peak_per_s": round(statistics.median(peaks)),
-            "asked_per_s": round(statistics.median(peaks) * share),
-        }
-        for name in ("per_s", "p50_us", "p99_us", "max_us"):
-            line["answered_" + name] = round(statistics.median(run[name] for run in found))
-        line["refused_share"] = round(
-            statistics.median((run["refused"] + run["missing"]) / run["sent"] for run in found), 3
-        )
-        line["wrong"] = sum(run["wrong"] for run in found)
-        wrong += line["wrong"]
-        print(json.dumps(line | facts | {"cores": os.cpu_count()}), flush=True)
-    return wrong
+        name = f"overload, {engine}, {_bound_in_words(bound)}, {share:g} x peak"
+        line = {"bench": name} | _told(peaks, found, share) | facts
+        print(json.dumps(line | {"cores": os.cpu_count()}), flush=True)
+    return sum(run["wrong"] for found in runs.values() for run in found)
+
+
+def _told(
+    peaks: Sequence[dict[str, float]], found: Sequence[dict[str, float]], share: float
+) -> dict[str, float]:
+    """The medians of the rounds; ``share`` of the peak was asked."""
+
+    def middle(runs: Sequence[dict[str, float]], name: str) -> float:
+        return statistics.median(run[name] for run in runs)
+
+    line = {
+        "peak_per_s": round(middle(peaks, "per_s")),
+        "peak_p50_us": round(middle(peaks, "p50_us")),
+        "peak_p99_us": round(middle(peaks, "p99_us")),
+        "asked_per_s": round(middle(peaks, "per_s") * share),
+        "answered_per_s": round(middle(found, "per_s")),
+        "answered_of_peak": round(middle(found, "of_peak"), 3),
+    }
+    for name in ("node_p50_us", "node_p99_us", "node_max_us", "refused_p99_us", "late_p99_us"):
+        line[name.replace("node", "answered")] = round(middle(found, name))
+    for name in ("refused", "held", "missing"):
+        of_all = [run[name] / (run["sent"] + run["held"]) for run in found]
+        line[f"{name}_share"] = round(statistics.median(of_all), 3)
+    return line | {"wrong": sum(run["wrong"] for run in found)}
 
 
 def _bound_in_words(bound: int) -> str:

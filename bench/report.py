@@ -421,13 +421,21 @@ def _listed(lines: Sequence[Line], measure: str, told: str) -> str:
 
 
 def _overloads(lines: Sequence[Line]) -> str:
-    names = ("asked_per_s", "answered_per_s", "refused_share", "answered_p50_us", "answered_p99_us")
+    names = ("asked_per_s", "answered_of_peak", "refused_share", "held_share", "answered_p50_us",
+             "answered_p99_us", "refused_p99_us", "late_p99_us")  # fmt: skip
     rows = [
         (str(line["subject"]).removeprefix("overload, "), *(_shown(line, name) for name in names))
         for line in of(lines, "overload")
+        if set(names) <= set(line["values"])
     ]
-    head = ("engine, bound, load", "asked/s", "answered/s", "refused", "p50, µs", "p99, µs")
-    told = "Of the calls that were answered; from when each was due, as it does not wait.\n\n"
+    head = ("engine, bound, load", "asked/s", "answered ÷ peak", "refused", "held", "p50", "p99",
+            "p99 of a refusal", "late")  # fmt: skip
+    told = (
+        "The server has one core, the questions come over 64 connections whatever the answers do.\n"
+        "*Held*: due while no connection may open another stream; such a question is not sent.\n"
+        "Times are of what was answered or refused, from when it left; *late*: by how much the\n"
+        "generator itself was late in sending (p99). Microseconds.\n\n"
+    )
     return told + _table(head, rows) if rows else ""
 
 

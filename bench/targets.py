@@ -131,6 +131,21 @@ def _during(door: str, event: str) -> Found:
     return found
 
 
+def _past_capacity(door: str, name: str, *, scale: float = 1.0) -> Found:
+    """Of a gRPC engine with its own bound, asked at twice its peak."""
+
+    def found(lines: Sequence[Line]) -> float | None:
+        for line in lines:
+            subject = str(line.get("subject"))
+            bounded = subject.startswith(f"overload, {door}, ") and "may wait" in subject
+            told = bounded and "answered_of_peak" in line["values"]
+            if told and subject.endswith(", 2 x peak"):
+                return float(line["values"][name]["median"]) * scale
+        return None
+
+    return found
+
+
 def _delta_seconds(lines: Sequence[Line], devices: int) -> float | None:
     """Head seen to served, of the delta of about 100,000 changes."""
     for line in lines:
@@ -153,6 +168,7 @@ def _flat(lines: Sequence[Line]) -> float | None:
 
 _SHARED: Final = "keeper, worker and this generator share two cores"
 _WAITING: Final = "waiting for memory: each probe is a miss of cache and TLB at this size"
+_REFUSING: Final = "to refuse costs HTTP/2 what to answer does, on the one core that it has"
 _EVENTS: Final = (
     ("delta of 1,000,000", "a change of 10^6 applies"),
     ("compaction", "the next base is written"),
@@ -206,6 +222,21 @@ TARGETS: Final = (
         )
         for event, told in _EVENTS
         for door in (NATIVE, GRPCIO)
+    ),
+    *(
+        target
+        for door in ("native", "grpcio")
+        for target in (
+            Target(
+                f"asked at twice the peak, {door} engine: answered ÷ peak",
+                _past_capacity(door, "answered_of_peak"), least=0.8, bound_by=_REFUSING,
+            ),
+            Target(
+                f"… p99 of what is answered, {door} engine",
+                _past_capacity(door, "answered_p99_us", scale=1e-3),
+                most=100, unit=" ms", bound_by=_REFUSING,
+            ),
+        )
     ),
     Target(
         "a list, dense, bytes an IMEI",

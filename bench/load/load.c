@@ -1,11 +1,15 @@
 // A load generator that verifies every answer. One thread, many connections; gRPC unary calls over
 // HTTP/2 in clear, or Redis commands.
 //
-//     load PROTOCOL HOST PORT PATH QUESTIONS RATE IN_FLIGHT CONNECTIONS WARM_SECONDS SECONDS
+//     load PROTOCOL HOST PORT PATH QUESTIONS RATE IN_FLIGHT CONNECTIONS WARM_SECONDS SECONDS [ROOM]
 //
 // PROTOCOL grpc or resp; PATH of the gRPC method. RATE > 0: open loop, questions leave at the times
 // of a Poisson process whatever the answers do, and a latency is counted from the time at which the
 // question should have left (no coordinated omission). RATE 0: closed loop, IN_FLIGHT always out.
+// per_s of an open loop: answers that came within SECONDS, whenever their questions were due.
+// Where no connection has a stream free, a question waits here, which is not the server's doing:
+// late_* tell how long, node_* the latencies from when the questions left. With the word "held"
+// for ROOM it does not wait but is given up and counted as held, as if its client had gone elsewhere.
 // QUESTIONS: u32 count, then for each u32 question bytes, u32 answer bytes, question, answer.
 // A gRPC answer must begin with the answer's bytes (what follows are the serials of the data); a
 // Redis answer must equal it. Prints one JSON object; exit code 1 when an answer was wrong, refused (its
@@ -34,7 +38,7 @@ enum { DATA = 0, HEADERS = 1, RESET = 3, SETTINGS = 4, PING = 6, GOAWAY = 7, WIN
 enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4, PADDED = 8 };
 
 typedef struct { const uint8_t *text, *answer; uint32_t size, answer_size; } Question;
-typedef struct { double due; uint32_t question, seen; uint8_t waits, wrong; } Slot;
+typedef struct { double due, left; uint32_t question, seen; uint8_t waits, wrong; } Slot;
 typedef struct {
     int fd;
     uint32_t next, oldest, waiting, unacknowledged, max_streams;  // next, oldest: places in slots
@@ -45,15 +49,16 @@ typedef struct {
     size_t out_size, in_size;
 } Connection;
 
+typedef struct { float *values; size_t count, room; } Times;
+
 static Question *questions;
 static uint32_t question_count;
 static uint8_t headers[512];
 static size_t headers_size;
 static int is_grpc, epoll;
-static float *latencies, *lateness;
-static size_t latency_count, latency_room, lateness_count, lateness_room;
-static uint64_t sent, right, wrong, refused, missing, outstanding;
-static double measured_from, last_answer;
+static Times latencies, node_latencies, refusals, lateness;
+static uint64_t sent, held, right, right_in_time, wrong, refused, missing, outstanding;
+static double measured_from, measured_to, last_answer;
 static volatile sig_atomic_t told_to_end;
 
 static void end_early(int number) {
@@ -73,13 +78,13 @@ static void fail(const char *why) {
     exit(1);
 }
 
-static void keep(float **values, size_t *count, size_t *room, double value) {
-    if (*count == *room) {
-        *room = *room ? *room * 2 : 1 << 16;
-        *values = realloc(*values, *room * sizeof(float));
-        if (!*values) fail("out of memory");
+static void keep(Times *times, double value) {
+    if (times->count == times->room) {
+        times->room = times->room ? times->room * 2 : 1 << 16;
+        times->values = realloc(times->values, times->room * sizeof(float));
+        if (!times->values) fail("out of memory");
     }
-    (*values)[(*count)++] = (float)value;
+    times->values[times->count++] = (float)value;
 }
 
 static void read_questions(const char *path) {
@@ -168,7 +173,7 @@ static int has_room(const Connection *c, const Question *q, uint32_t most) {
 static void ask(Connection *c, uint32_t question, double due, double at) {
     const Question *q = &questions[question];
     uint32_t stream = 2 * c->next + 1;
-    c->slots[c->next++ % SLOTS] = (Slot){.due = due, .question = question, .waits = 1};
+    c->slots[c->next++ % SLOTS] = (Slot){.due = due, .left = at, .question = question, .waits = 1};
     if (is_grpc) {
         if (c->stream_window < (int64_t)q->size) fail("the server's stream window is too small");
         frame(c, headers_size, HEADERS, END_HEADERS, stream);
@@ -180,19 +185,25 @@ static void ask(Connection *c, uint32_t question, double due, double at) {
     c->waiting++;
     outstanding++;
     sent++;
-    if (due >= measured_from) keep(&lateness, &lateness_count, &lateness_room, at - due);
+    if (due >= measured_from) keep(&lateness, at - due);
 }
 
 static void settle(Connection *c, Slot *slot, double at) {
     if (!slot->waits) return;
     const Question *q = &questions[slot->question];
     uint32_t least = is_grpc ? q->answer_size + 5 : q->answer_size;
-    if (slot->seen == 0) refused++;
-    else if (slot->wrong || slot->seen < least) wrong++;
-    else if (slot->due >= measured_from) {
-        right++;
-        last_answer = at;
-        keep(&latencies, &latency_count, &latency_room, at - slot->due);
+    if (slot->seen == 0) {
+        refused++;
+        if (slot->due >= measured_from) keep(&refusals, at - slot->left);
+    } else if (slot->wrong || slot->seen < least) wrong++;
+    else {
+        right_in_time += at >= measured_from && at < measured_to;
+        if (slot->due >= measured_from) {
+            right++;
+            last_answer = at;
+            keep(&latencies, at - slot->due);
+            keep(&node_latencies, at - slot->left);
+        }
     }
     slot->waits = 0;
     c->waiting--;
@@ -309,26 +320,31 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static double quantile_us(float *values, size_t count, double share) {
-    return count ? values[(size_t)((count - 1) * share)] * 1e6 : 0;
+static void show(const char *name, Times *times) {
+    const struct { const char *name; double share; } shown[] = {
+        {"p50", .5}, {"p90", .9}, {"p99", .99}, {"p999", .999}, {"max", 1}};
+    if (times->count) qsort(times->values, times->count, sizeof(float), ascending);
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+        size_t place = times->count ? (times->count - 1) * shown[i].share : 0;
+        printf(", \"%s%s_us\": %.1f", name, shown[i].name,
+               times->count ? times->values[place] * 1e6 : 0);
+    }
 }
 
-static void report(double seconds) {
-    qsort(latencies, latency_count, sizeof(float), ascending);
-    qsort(lateness, lateness_count, sizeof(float), ascending);
-    printf("{\"sent\": %lu, \"right\": %lu, \"wrong\": %lu, \"refused\": %lu, \"missing\": %lu, "
-           "\"seconds\": %.3f, \"per_s\": %.1f",
-           sent, right, wrong, refused, missing, seconds, right / seconds);
-    const struct { const char *name; double share; } shown[] = {
-        {"p50_us", .5}, {"p90_us", .9}, {"p99_us", .99}, {"p999_us", .999}, {"max_us", 1}};
-    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
-        printf(", \"%s\": %.1f", shown[i].name,
-               quantile_us(latencies, latency_count, shown[i].share));
-    printf(", \"late_p99_us\": %.1f}\n", quantile_us(lateness, lateness_count, .99));
+static void report(double seconds, uint64_t answered) {
+    printf("{\"sent\": %lu, \"held\": %lu, \"right\": %lu, \"wrong\": %lu, \"refused\": %lu, "
+           "\"missing\": %lu, \"seconds\": %.3f, \"per_s\": %.1f",
+           sent, held, right, wrong, refused, missing, seconds, answered / seconds);
+    show("", &latencies);
+    show("node_", &node_latencies);
+    show("refused_", &refusals);
+    show("late_", &lateness);
+    puts("}");
 }
 
 int main(int count, char **words) {
-    if (count != 11) return fprintf(stderr, "see the head of load.c\n"), 2;
+    int holds = count == 12 && !strcmp(words[11], "held") && atof(words[6]) > 0;
+    if (count != 11 && count != 12) return fprintf(stderr, "see the head of load.c\n"), 2;
     is_grpc = !strcmp(words[1], "grpc");
     const char *host = words[2], *path = words[4];
     int port = atoi(words[3]);
@@ -349,23 +365,22 @@ int main(int count, char **words) {
     uint32_t most = rate > 0 ? SLOTS - 1 : (in_flight + connections - 1) / connections;
     unsigned short seed[3] = {14, 15, 16};
     double begun = now() + 0.2, due = begun, end = begun + warm + seconds;
-    measured_from = begun + warm;
+    measured_from = begun + warm, measured_to = end;
     uint32_t turn = 0, question = 0;
     for (double at = now(); at < end || outstanding; at = now()) {
         if (told_to_end && at < end) {
-            end = at;
+            end = measured_to = at;
             seconds = at > measured_from ? at - measured_from : 1e-9;
         }
         if (at > end + DRAIN_SECONDS) break;
         for (uint32_t tried = 0; tried < connections && at < end && at >= begun;) {
             if (rate > 0 && (due > at || due >= end)) break;
             Connection *c = &all[turn++ % connections];
-            if (!has_room(c, &questions[question], most)) {
-                tried++;
-                continue;
-            }
+            int has = has_room(c, &questions[question], most);
+            if (!has && (++tried < connections || !holds)) continue;
             tried = 0;
-            ask(c, question, rate > 0 ? due : at, at);
+            if (has) ask(c, question, rate > 0 ? due : at, at);
+            else held++;
             question = (question + 1) % question_count;
             if (rate > 0) due += -log(1 - erand48(seed)) / rate;
         }
@@ -381,7 +396,7 @@ int main(int count, char **words) {
             if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) take_in(&all[events[i].data.u32]);
     }
     missing += outstanding;
-    double span = rate > 0 ? seconds : (last_answer > measured_from ? last_answer - measured_from : seconds);
-    report(span);
+    if (rate > 0) report(seconds, right_in_time);
+    else report(last_answer > measured_from ? last_answer - measured_from : seconds, right);
     return wrong || refused || missing || !right;
 }

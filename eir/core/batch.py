@@ -24,6 +24,7 @@ from eir.core.jit import (
 )
 from eir.core.kernel import (
     NONE,
+    UNRANKED,
     active_black,
     facts_of,
     held,
@@ -33,7 +34,6 @@ from eir.core.kernel import (
     number_of,
 )
 from eir.core.layout import (
-    AT_BINDINGS,
     AT_GREY,
     AT_IMSI_MSISDN,
     AT_STATUSES,
@@ -43,6 +43,7 @@ from eir.core.layout import (
     FENCES,
     HOLD_COUNT,
     INDEX_SLOT_BYTES,
+    LINES,
     LIST_SLOT_BYTES,
     NUMBERS,
     OPERATOR_OVERLAY_SIEVE,
@@ -50,7 +51,6 @@ from eir.core.layout import (
     REGISTRY_OVERLAY_SIEVE,
     REGISTRY_SIEVE,
     SHADOW,
-    SLOTS,
     VALUES,
     WORDS,
 )
@@ -59,11 +59,12 @@ from eir.core.policy import decide, leaves_as
 from eir.core.probes import (
     BLOCK_BITS,
     BLOCK_BYTES,
+    BLOCK_HALVINGS,
     block_of,
     body_of,
     covers,
     find_slot,
-    first_slot,
+    first_line,
     last_at_most,
     rank_in_container,
 )
@@ -78,11 +79,12 @@ LEAST_WARMED = 4
 LOW = np.uint64(0xFFFF)
 
 # A row of a plan stands at the place of its hint's bit: a section, what it is, which column of a
-# query is its key. Behind these rows one for each wave of probes: its hints, and those of which one
-# found spares the query the wave. The IMSI table has no hint, and the row of a bit that no one has.
-SECTION, IS_INDEX, IS_BY_NUMBER = range(3)
+# query is its key, which row of scratch gets its ranks. Behind these rows one for each wave of
+# probes: its hints, and those of which one found spares the query the wave. The IMSI table has no
+# hint, and the row of a bit that no one has.
+SECTION, IS_INDEX, IS_BY_NUMBER, RANKED = range(4)
 WAVE, UNLESS = range(2)
-PLAN_WORDS = 3
+PLAN_WORDS = 4
 PLANNED = 32
 IMSI_ROW = 15
 SMALL, BOUND, SEEN = range(3)
@@ -90,8 +92,9 @@ WAVES = 3
 
 # Rows of scratch int64[SCRATCH_ROWS, ASKS]: of a group's queries, then of its probes in flight, and
 # which of these search.
-NUMBER, HINTS, FOUND, RANK, GREY_RANK, WHO, WHAT, KEY, SLOT, AT, LEFT, STRIDE, ORDER = range(13)
-SCRATCH_ROWS = 13
+NUMBER, HINTS, FOUND, RANK, IMSI_RANK, GREY_RANK, NO_RANK = range(7)
+WHO, WHAT, KEY, SLOT, BODY, STRIDE, LEFT, AT, ORDER = range(7, 16)
+SCRATCH_ROWS = 16
 ASKS = 520
 """Not 512: the rows would fall into the same sets of the cache."""
 
@@ -115,24 +118,24 @@ def check(
         if together:
             probe(desc, plan, imei[begin:end], msisdn[begin:end], imsi[begin:end], scratch)
         for i in range(begin, end):
+            at = i - begin
             if together:
-                number = np.uint64(scratch[NUMBER, i - begin])
-                hints, found = scratch[HINTS, i - begin], scratch[FOUND, i - begin]
-                rank, grey = scratch[RANK, i - begin], scratch[GREY_RANK, i - begin]
+                number = np.uint64(scratch[NUMBER, at])
+                hints, found = scratch[HINTS, at], scratch[FOUND, at]
+                ranks = (scratch[RANK, at], scratch[IMSI_RANK, at], scratch[GREY_RANK, at])
             else:
                 number = number_of(desc, msisdn[i], imsi[i])
                 hints = hints_of(desc, imei[i], number)
-                found, rank, grey = np.int64(0), np.int64(-1), np.int64(-1)
+                found, ranks = np.int64(0), UNRANKED
             facts, black, deadline, until = facts_of(
-                desc, imei[i], number, imsi[i], *times, active, False, hints, found, rank, grey
+                desc, imei[i], number, imsi[i], *times, active, False, hints, found, ranks
             )
             row, code = decide(facts, black, deadline, grace_time, masks)
             decided = load8(desc[AT_STATUSES] + code)
             spared = row >= 12 and desc[HOLD_COUNT] > 0
             spared = spared and held(desc, imei[i], number, code, grace_time)
             status = leaves_as(decided, row, spared, desc[SHADOW] != 0)
-            verdicts[i, 0] = status
-            verdicts[i, 1] = decided
+            verdicts[i, 0], verdicts[i, 1] = status, decided
             verdicts[i, 2] = code
             verdicts[i, 3] = row
             valid_until[i] = deadline if row == 12 else (until if row == 1 else 0)
@@ -152,7 +155,8 @@ def probe(desc, plan, imei, msisdn, imsi, scratch):
     send_for_sieves(desc, BY_NUMBER_SIEVES, scratch[NUMBER, :count])
     for i in range(count):
         hints[i] = hints_of(desc, imei[i], np.uint64(scratch[NUMBER, i]))
-        found[i], scratch[RANK, i], scratch[GREY_RANK, i] = 0, -1, -1
+        found[i] = 0
+        scratch[RANK, i] = scratch[IMSI_RANK, i] = scratch[GREY_RANK, i] = -1
     for wave in range(PLANNED, PLANNED + WAVES):
         planned, unless = plan[wave, WAVE], plan[wave, UNLESS]
         asks = 0
@@ -205,35 +209,48 @@ def send_for_sieves(desc, sieves, keys):
 
 @compiled
 def settle(desc, plan, imei, scratch, asks):
-    """Make the probes, WHO asks WHAT, in steps, each sending for the memory of the next."""
+    """Make the probes, WHO asks WHAT, in steps, each sending for the memory of the next: AT."""
     if asks > 0:
-        send_for_slots(desc, plan, imei, scratch, asks)
-        searches = send_for_lines(desc, plan, scratch, asks)
-        send_for_blocks(desc, plan, scratch, searches)
+        find_lines(desc, plan, imei, scratch, asks)
+        send_for(scratch[AT, :asks])
+        searches = find_bodies(desc, plan, scratch, asks)
+        send_for(scratch[AT, :asks])
+        find_blocks(desc, plan, scratch, searches)
         conclude(desc, plan, scratch, asks)
-        send_for_values(desc, plan, scratch, asks)
+        send_for(scratch[AT, :asks])
+        find_values(desc, plan, scratch, asks)
+        send_for(scratch[AT, :asks])
 
 
 @inlined
-def send_for_slots(desc, plan, imei, scratch, asks):
-    """The slots where the directories' searches begin; leaves each probe's KEY."""
+def send_for(places):
+    """The lines at these addresses.
+
+    A place that no TLB knows holds up what comes behind it until it is walked to. So this is all
+    that the loop does: the walks of several run beside each other.
+    """
+    for a in range(len(places)):
+        prefetch(places[a])
+
+
+@inlined
+def find_lines(desc, plan, imei, scratch, asks):
+    """The lines where the directories' searches begin; leaves each probe's KEY."""
     for a in range(asks):
         who, what = scratch[WHO, a], scratch[WHAT, a]
         section = plan[what, SECTION]
-        slot_bytes = INDEX_SLOT_BYTES if plan[what, IS_INDEX] else LIST_SLOT_BYTES
         key = np.uint64(scratch[NUMBER, who]) if plan[what, IS_BY_NUMBER] else imei[who]
         scratch[KEY, a] = np.int64(key)
-        at = first_slot(key >> np.uint64(16), desc[section + SLOTS])
-        prefetch(desc[section + DIRECTORY] + at * slot_bytes)
+        line = first_line(key >> np.uint64(16), desc[section + LINES])
+        scratch[AT, a] = desc[section + DIRECTORY] + LINE_BYTES * line
 
 
 @inlined
-def send_for_lines(desc, plan, scratch, asks):
-    """Find the containers, and send for the one line to read, or for the fences of a search.
+def find_bodies(desc, plan, scratch, asks):
+    """Find the containers: AT becomes the one line to read, or the fences of a search.
 
-    Leaves SLOT (0: there is no container), STRIDE (0: nothing to search), AT as the address of that
-    line or the container's offset, of searches the entries LEFT, and in ORDER which probes these
-    are: their number is given back.
+    Leaves SLOT (0: there is no container), BODY as its offset, STRIDE (0: nothing to search), of
+    searches the entries LEFT, and in ORDER which probes these are: their number is given back.
     """
     searches = 0
     for a in range(asks):
@@ -244,17 +261,15 @@ def send_for_lines(desc, plan, scratch, asks):
         scratch[SLOT, a] = slot
         if slot == 0:
             continue
-        at, stride, left = body_of(slot, is_index)
+        body, stride, left = body_of(slot, is_index)
         if stride > 0:
-            fences = desc[section + FENCES] + 2 * (at >> BLOCK_BITS)
-            prefetch(fences)
-            prefetch(fences + 2 * (stride * left >> BLOCK_BITS))
+            at = desc[section + FENCES] + 2 * (body >> BLOCK_BITS)
             scratch[ORDER, searches] = a
             searches += 1
         else:
-            at += desc[section + DATA] + line_in(slot, is_index, low)
-            prefetch(at)
-        scratch[AT, a], scratch[LEFT, a], scratch[STRIDE, a] = at, left, stride
+            at = desc[section + DATA] + body + line_in(slot, is_index, low)
+        scratch[BODY, a], scratch[STRIDE, a], scratch[LEFT, a] = body, stride, left
+        scratch[AT, a] = at
     return searches
 
 
@@ -268,22 +283,22 @@ def line_in(slot, is_index, low):
 
 
 @inlined
-def send_for_blocks(desc, plan, scratch, searches):
+def find_blocks(desc, plan, scratch, searches):
     """Find the blocks of the searches: AT becomes the first entry's address, LEFT how many."""
     for s in range(searches):
         a = scratch[ORDER, s]
         section = plan[scratch[WHAT, a], SECTION]
-        offset, stride, low = scratch[AT, a], scratch[STRIDE, a], scratch[KEY, a] & 0xFFFF
-        entry, left = block_of(desc[section + FENCES], offset, stride, scratch[LEFT, a], low)
-        at = desc[section + DATA] + offset + stride * entry
-        scratch[AT, a], scratch[LEFT, a] = at, left
+        body, stride, low = scratch[BODY, a], scratch[STRIDE, a], scratch[KEY, a] & 0xFFFF
+        entry, left = block_of(desc[section + FENCES], body, stride, scratch[LEFT, a], low)
+        scratch[AT, a], scratch[LEFT, a] = desc[section + DATA] + body + stride * entry, left
+    for s in range(searches):
         for line in range(0, BLOCK_BYTES, LINE_BYTES):
-            prefetch(at + line)
+            prefetch(scratch[AT, scratch[ORDER, s]] + line)
 
 
 @inlined
 def conclude(desc, plan, scratch, asks):
-    """Note what the probes came to; AT becomes the rank in an index, or -1."""
+    """Note what the probes came to; SLOT becomes the rank in an index, or -1, AT its value."""
     for a in range(asks):
         who, what, slot, at = scratch[WHO, a], scratch[WHAT, a], scratch[SLOT, a], scratch[AT, a]
         section, is_index = plan[what, SECTION], plan[what, IS_INDEX]
@@ -291,37 +306,33 @@ def conclude(desc, plan, scratch, asks):
         there, rank = False, np.int64(-1)
         if slot != 0:
             if stride > 0:
-                at = last_at_most(at, stride, scratch[LEFT, a], low)
+                at = last_at_most(at, stride, scratch[LEFT, a], low, BLOCK_HALVINGS)
                 there = covers(at, stride, low)
             if is_index:
-                body = desc[section + DATA] + np.int64(load64(slot + 24))
+                body = desc[section + DATA] + scratch[BODY, a]
                 if stride == 0:
                     rank = rank_in_container(slot, body, low)
                 elif there:
                     rank = np.int64(load64(slot + 8)) + ((at - body) >> 1)
                 there = rank >= 0
-                prefetch(desc[section + VALUES] + 4 * max(rank, 0))
             elif stride == 0:
                 there = (load8(at) >> (low & 7)) & 1 == 1
-        scratch[AT, a] = rank
+        scratch[SLOT, a], scratch[AT, a] = rank, desc[section + VALUES] + 4 * max(rank, 0)
         scratch[HINTS, who] &= ~(1 << what)
         scratch[FOUND, who] |= np.int64(there) << what
-        if section in (AT_BINDINGS, AT_IMSI_MSISDN):
-            scratch[RANK, who] = rank
-        if section == AT_GREY:
-            scratch[GREY_RANK, who] = rank
+        scratch[plan[what, RANKED], who] = rank
 
 
 @inlined
-def send_for_values(desc, plan, scratch, asks):
-    """Where a key has several values the words, of a grey entry the rows that they stand in."""
+def find_values(desc, plan, scratch, asks):
+    """Where a key has several values AT becomes the words, of a grey entry the rows."""
     for a in range(asks):
-        if scratch[AT, a] < 0:
+        if scratch[SLOT, a] < 0:
             continue
         section = plan[scratch[WHAT, a], SECTION]
-        entry = load32(desc[section + VALUES] + 4 * scratch[AT, a])
+        entry = load32(scratch[AT, a])
         if section == AT_GREY:
-            prefetch(desc[section + NUMBERS] + 8 * entry)
+            scratch[AT, a] = desc[section + NUMBERS] + 8 * entry
             prefetch(desc[section + DEADLINES] + 4 * entry)
         else:
-            prefetch(desc[section + WORDS] + 4 * max(entry - RUN, 0))
+            scratch[AT, a] = desc[section + WORDS] + 4 * max(entry - RUN, 0)

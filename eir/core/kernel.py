@@ -104,6 +104,7 @@ from eir.core.sieve import sift, spread
 NONE = np.uint64(0)
 MAX_KEY = np.uint64(99_999_999_999_999)
 TENS = 10 ** np.arange(16, dtype=np.uint64)
+UNRANKED = (np.int64(-1), np.int64(-1), np.int64(-1))
 LONG_RUN = 16
 """So many of a device's numbers are read one by one, before the others are searched."""
 ENTRIES_AHEAD = 1_024
@@ -374,13 +375,14 @@ def subscriber_facts(desc, number, imsi, hints, found):
 
 
 @inlined
-def device_facts(desc, key, number, imsi, released, black, every, hints, found, rank, grey):
+def device_facts(desc, key, number, imsi, released, black, every, hints, found, ranks):
     """Stage one, what the lists and bindings say of a device and its subscriber: facts, deadline.
 
     Without ``every``, the lists that no row can ask any more are left out: most devices are bound,
     and then only what stands above row 9 counts. The verdict is the same.
     """
     facts, asked = np.int64(0), hints | found
+    rank, imsi_rank, grey = ranks
     if in_list(desc, AT_EXEMPT_EQUIPMENT, key, hints, found):
         facts |= EXEMPT_EQUIPMENT
     has = bound = False
@@ -388,7 +390,7 @@ def device_facts(desc, key, number, imsi, released, black, every, hints, found, 
         has, bound, _ = pairs_of(desc, AT_BINDINGS, key, number, asked, rank)
     bound = bound and number != NONE and not released
     if not bound and asked & desc[AT_BINDINGS_IMSI + ASKED] != 0:
-        has_imsi, bound_imsi, _ = pairs_of(desc, AT_BINDINGS_IMSI, key, imsi, asked, -1)
+        has_imsi, bound_imsi, _ = pairs_of(desc, AT_BINDINGS_IMSI, key, imsi, asked, imsi_rank)
         has, bound = has or has_imsi, bound_imsi and imsi != NONE
     if has:
         facts |= HAS_BINDINGS
@@ -430,15 +432,14 @@ def number_at(desc, imsi, rank):
 
 
 @inlined
-def facts_of(desc, key, number, imsi, late, grace_time, active, every, hints, found, rank, grey):
+def facts_of(desc, key, number, imsi, late, grace_time, active, every, hints, found, ranks):
     """Stage one: (facts, black, deadline, override's until).
 
-    ``late``: as ``later``. ``every``: as for ``device_facts``. ``rank``: as for ``pairs_of``, of
-    the bindings.
+    ``late``: as ``later``. ``every``: as for ``device_facts``. ``ranks``: each as for ``pairs_of``,
+    of the bindings, of those to an IMSI, of the grey entries.
     """
-    facts = subscriber_facts(desc, number, imsi, hints, found)
+    facts, until = subscriber_facts(desc, number, imsi, hints, found), np.int64(0)
     decodable = key != NONE and key <= MAX_KEY
-    until = np.int64(0)
     if hints & OVERRIDDEN != 0:
         asked = key if decodable else NONE
         override, until = override_of(desc, asked, number, late, grace_time)
@@ -451,7 +452,7 @@ def facts_of(desc, key, number, imsi, late, grace_time, active, every, hints, fo
         return facts, black, np.int64(-1), until
     released = facts & RELEASED != 0
     more, deadline = device_facts(
-        desc, key, number, imsi, released, black, every, hints, found, rank, grey
+        desc, key, number, imsi, released, black, every, hints, found, ranks
     )
     return facts | more, black, deadline, until
 
@@ -489,9 +490,8 @@ def collect(desc, imei, msisdn, imsi, now, grace_time):
     """Stage one alone, of one query, for ``explain``: what ``facts_of`` says, and the number."""
     number = number_of(desc, msisdn, imsi)
     late = later(now, grace_time)
-    hints, active = np.int64(ALL_HINTS), active_black(desc, late, grace_time)
-    found, rank = np.int64(0), np.int64(-1)
+    hints, found, active = np.int64(ALL_HINTS), np.int64(0), active_black(desc, late, grace_time)
     facts, black, deadline, until = facts_of(
-        desc, imei, number, imsi, late, grace_time, active, True, hints, found, rank, rank
+        desc, imei, number, imsi, late, grace_time, active, True, hints, found, UNRANKED
     )
     return facts, black, number, deadline, until

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from eir.core.sieve import IMEI_COLUMNS
 
-# A directory: a hash table over key >> 16, of so many slots. A view: a directory, what its slots
-# point into, the fences of that, and what belongs to the keys.
-DIRECTORY, SLOTS, DATA, FENCES = 0, 1, 2, 3
+# A directory: a hash table over key >> 16, of so many lines of slots. A view: a directory, what its
+# slots point into, the fences of that, and what belongs to the keys.
+DIRECTORY, LINES, DATA, FENCES = 0, 1, 2, 3
 RANGES, RANGE_COUNT = 4, 5
 VALUES, WORDS, BASE, KEYS = 4, 5, 6, 7
 STARTS, NUMBERS, DEADLINES = 4, 5, 6

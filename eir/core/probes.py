@@ -1,7 +1,8 @@
 """Probes of one table: is a key there, and at which place. Compiled; no bounds are checked.
 
 A directory is a hash table over ``key >> 16``; its slots point to the containers of a list or of a
-ranked index. ``desc[view …]`` says where these are (``layout``).
+ranked index. ``desc[view …]`` says where these are (``layout``). A search begins with a cache line
+and reads all of its slots: where it is found there is no branch, and next to nobody reads a second.
 
 A container that has to be searched is an ascending row of entries: the keys of an array, the runs
 of a list. A search of thousands would be ten cache misses, one after the other. So of each block of
@@ -19,10 +20,10 @@ from eir.core.layout import (
     DIRECTORY,
     FENCES,
     INDEX_SLOT_BYTES,
+    LINES,
     LIST_SLOT_BYTES,
     RANGE_COUNT,
     RANGES,
-    SLOTS,
 )
 from eir.core.rankindex import LINE_BITS, LINE_BYTES
 
@@ -31,13 +32,18 @@ NONE, ALL = np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
 VACANT = ALL
 BLOCK_BITS = 8
 BLOCK_BYTES = 1 << BLOCK_BITS
+BLOCK_HALVINGS, FENCE_HALVINGS = 7, 6
+"""What the longest search takes: 128 entries in a block, 34 fences of a container."""
 
 
 @compiled
 def hash_directory(rows, table):
-    """Put rows uint64[n, w] (first word: key >> 16) into the vacant table uint64[> n, w]."""
+    """Put rows uint64[n, w] (first word: key >> 16) into the vacant table uint64[> n, w], whose
+    slots are whole lines.
+    """
+    in_line = LINE_BYTES // (8 * table.shape[1])
     for i in range(rows.shape[0]):
-        at = first_slot(rows[i, 0], len(table))
+        at = in_line * first_line(rows[i, 0], len(table) // in_line)
         while table[at, 0] != VACANT:
             at = at + 1 if at + 1 < len(table) else 0
         for w in range(rows.shape[1]):
@@ -58,27 +64,30 @@ def raise_fences(rows, data, fences):
 
 
 @inlined
-def first_slot(container, slots):
-    """The slot where the search for a container begins."""
-    return np.int64((((container * GOLDEN) >> np.uint64(32)) * np.uint64(slots)) >> np.uint64(32))
+def first_line(container, lines):
+    """The line of a directory where the search for a container begins."""
+    return np.int64((((container * GOLDEN) >> np.uint64(32)) * np.uint64(lines)) >> np.uint64(32))
 
 
 @inlined
 def find_slot(desc, view, key, slot_bytes):
-    """Address of the directory slot of key's container, or 0."""
-    directory, slots = desc[view + DIRECTORY], desc[view + SLOTS]
-    if slots == 0:
+    """Address of the directory slot of key's container, or 0.
+
+    A line whose last slot is vacant was never full: what it lacks stands in no other.
+    """
+    directory, lines = desc[view + DIRECTORY], desc[view + LINES]
+    if lines == 0:
         return np.int64(0)
     container = key >> np.uint64(16)
-    at = first_slot(container, slots)
+    line = first_line(container, lines)
     while True:
-        slot = directory + at * slot_bytes
-        found = load64(slot)
-        if found == container:
+        at, slot = directory + LINE_BYTES * line, np.int64(0)
+        for s in range(LINE_BYTES // LIST_SLOT_BYTES):
+            place = at + (s * slot_bytes & (LINE_BYTES - 1))
+            slot = either(load64(place) == container, place, slot)
+        if slot != 0 or load64(at + LINE_BYTES - slot_bytes) == VACANT:
             return slot
-        if found == VACANT:
-            return np.int64(0)
-        at = at + 1 if at + 1 < slots else 0
+        line = line + 1 if line + 1 < lines else 0
 
 
 @inlined
@@ -107,18 +116,20 @@ def first_entry(offset, stride, block):
 def block_of(fences, offset, stride, count, low):
     """(the first entry, how many) of the block in which to look for the last not above ``low``."""
     first, last = offset >> BLOCK_BITS, (offset + stride * (count - 1)) >> BLOCK_BITS
-    block = (last_at_most(fences + 2 * first, 2, last - first + 1, low) - fences) >> 1
+    fence = last_at_most(fences + 2 * first, 2, last - first + 1, low, FENCE_HALVINGS)
+    block = (fence - fences) >> 1
     entry = first_entry(offset, stride, block)
     return entry, min(count, first_entry(offset, stride, block + 1)) - entry
 
 
 @inlined
-def last_at_most(at, stride, count, low):
+def last_at_most(at, stride, count, low, halvings):
     """Address of the last of ``count`` > 0 ascending uint16 not above ``low``, else of the first.
 
-    The first is not read.
+    At most 2 ** ``halvings`` entries. Each search takes them all: when it could end is a branch
+    that chance decides.
     """
-    while count > 1:
+    for _ in range(halvings):
         half = count >> 1
         middle = at + stride * half
         at = either(load16(middle) <= low, middle, at)
@@ -130,7 +141,8 @@ def last_at_most(at, stride, count, low):
 def entry_at(desc, view, offset, stride, count, low):
     """Address of a container's last entry that is not above ``low``, of its first if none is."""
     entry, left = block_of(desc[view + FENCES], offset, stride, count, low)
-    return last_at_most(desc[view + DATA] + offset + stride * entry, stride, left, low)
+    at = desc[view + DATA] + offset + stride * entry
+    return last_at_most(at, stride, left, low, BLOCK_HALVINGS)
 
 
 @inlined

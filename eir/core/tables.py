@@ -54,6 +54,14 @@ _NO_SPANS: U64 = np.empty((0, 2), np.uint64)
 _BY_NUMBER = (IMSI_MSISDN, *NUMBER_COLUMNS)
 """Asked for the number; the IMSI table for what stands in its place until it has been asked."""
 
+_RANKED = {
+    "bindings": batch.RANK,
+    IMSI_MSISDN: batch.RANK,
+    "bindings.imsi": batch.IMSI_RANK,
+    "grey": batch.GREY_RANK,
+}
+"""The IMSI table's place is free again when its number has been read."""
+
 _NO_PLAN: I64 = np.empty((0, batch.PLAN_WORDS), np.int64)
 _NO_SCRATCH: I64 = np.empty((0, 0), np.int64)
 _SIEVE_PLACES = {
@@ -262,7 +270,8 @@ class Tables:
     def _plan_probe(self, place: int, name: str, base: Table) -> None:
         """Plan that a section with a hint of its own is probed for a group of queries at once."""
         hint = int(self.desc[place + layout.STANDING])
-        row = (place, not isinstance(base, ImeiSet), name in _BY_NUMBER)
+        ranked = _RANKED.get(name, batch.NO_RANK)
+        row = (place, not isinstance(base, ImeiSet), name in _BY_NUMBER, ranked)
         if hint and name == IMSI_MSISDN:
             self.plan[batch.IMSI_ROW] = row
         if hint in (0, layout.ALWAYS_ASKED):

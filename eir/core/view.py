@@ -13,6 +13,7 @@ from eir.core import layout, probes
 from eir.core.generation import Generation, Table
 from eir.core.imeiset import ImeiSet
 from eir.core.pairtable import PairTable
+from eir.core.rankindex import LINE_BYTES
 
 U64 = NDArray[np.uint64]
 
@@ -73,10 +74,10 @@ def _laid(content: Table, derived: U64) -> View:
     rows, data = _containers(content)
     point(layout.DATA, data)
     if len(rows):
-        slots = _slots(rows)
+        lines = _lines(rows)
         point(layout.DIRECTORY, derived)
-        words[layout.SLOTS] = slots
-        words[layout.FENCES] = words[layout.DIRECTORY] + 8 * slots * rows.shape[1]
+        words[layout.LINES] = lines
+        words[layout.FENCES] = words[layout.DIRECTORY] + LINE_BYTES * lines
     if isinstance(content, ImeiSet):
         point(layout.RANGES, np.ascontiguousarray(content.ranges))
         words[layout.RANGE_COUNT] = len(content.ranges)
@@ -92,20 +93,20 @@ def _laid(content: Table, derived: U64) -> View:
     return View(words, tuple(kept), derived)
 
 
-def _slots(rows: U64) -> int:
-    """How many the directory of so many containers has."""
+def _lines(rows: U64) -> int:
+    """How many lines of slots the directory of so many containers has."""
     of_ten = INDEX_SLOTS if 8 * rows.shape[1] == layout.INDEX_SLOT_BYTES else LIST_SLOTS
-    return len(rows) * of_ten // 10 + 1
+    in_line: int = LINE_BYTES // (8 * rows.shape[1])
+    return len(rows) * of_ten // (10 * in_line) + 1
 
 
 def _derive(rows: U64, data: NDArray[np.uint8]) -> U64:
-    """A hash table of the containers, and behind it the fences of what is searched in the data.
-
-    They are one array: a nation's is long enough, then, to be given huge pages.
+    """A hash table of the containers, and behind it the fences of what is searched in the data: one
+    array, to be handed on as one.
     """
     if len(rows) == 0:
         return np.empty(0, np.uint64)
-    words = _slots(rows) * rows.shape[1]
+    words = _lines(rows) * LINE_BYTES // 8
     blocks = (len(data) >> probes.BLOCK_BITS) + 1
     raw = np.full(words + (blocks + 3) // 4 + 8, probes.VACANT, np.uint64)
     raw = raw[(-raw.ctypes.data % 64) // 8 :]

@@ -8,7 +8,9 @@ door behind this one, over a Unix socket in a folder of our own: one port, one s
                  └──── any other method ─▶ Unix socket ─▶ the door behind
 
 Promises: at most ``max_calls`` calls and MAX_WAITING_BYTES wait their turn; what comes beyond gets
-RESOURCE_EXHAUSTED before anything else is decided. A call whose caller has gone is not decided.
+RESOURCE_EXHAUSTED before anything else is decided. What was taken together is answered within
+MAX_TAKE_SECONDS, single checks first, or refused as well; only a take that follows a short one may
+last MAX_STALL_SECONDS. A call whose caller has gone is not decided.
 Never speaks TLS: where other machines reach it, a proxy ends TLS before it.
 """
 
@@ -18,6 +20,7 @@ import asyncio
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +44,8 @@ METHODS: Final = (("/eir.v1.Eligibility/Check", False), ("/eir.v1.Eligibility/Ch
 _TOGETHER_CALLS: Final = 256
 _MAX_SHED_TAKES: Final = 16
 _QUIET_SECONDS: Final = 0.05
+_EXHAUSTED: Final = grpc.StatusCode.RESOURCE_EXHAUSTED
+_SHED: Final = "calls-exhausted: more waits on this node than it answers in time"
 
 Event = tuple[int, int, int, bytes | None, str]
 """Kind, the call's number, its method, its message, and the caller's address."""
@@ -72,7 +77,8 @@ class Behind(Protocol):
 class NativeSettings:
     """How the door listens and what it accepts; GrpcSettings' fields of the same names.
 
-    ``max_calls``: calls that may wait their turn. ``io_threads``: of HTTP/2, for each address.
+    ``max_calls``: calls that may wait their turn. ``calls_per_connection``: what one connection
+    may have open; the rest its client holds back. ``io_threads``: of HTTP/2, for each address.
     """
 
     listen: tuple[str, ...] = ("127.0.0.1:50061",)
@@ -80,6 +86,7 @@ class NativeSettings:
     max_message_bytes: int = limits.MAX_GRPC_MESSAGE_BYTES
     max_checks_per_message: int = limits.MAX_CHECKS_PER_MESSAGE
     max_calls: int = limits.MAX_NATIVE_WAITING_CALLS
+    calls_per_connection: int = limits.NATIVE_CALLS_PER_CONNECTION
     share_port: bool = False
     take_over: bool = False
     drain_seconds: float = 10.0
@@ -176,7 +183,7 @@ class NativeDoor:
             call_details=True,
             keepalive_time_ms=60_000,
             keepalive_timeout_ms=20_000,
-            max_concurrent_streams=limits.MAX_NATIVE_STREAMS_PER_CONNECTION,
+            max_concurrent_streams=settings.calls_per_connection,
             reuse_port=settings.share_port,
         )
         front.set_fallback(f"{self._folder}/s")
@@ -203,12 +210,15 @@ class _Desk:
         settings: NativeSettings,
         decide: Callable[[codec.Questions], Answer],
         counts: RpcCounts,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._front = front
         self._settings = settings
         self._decide = decide
         self._counts = counts
+        self._clock = clock
         self._replies = CheckReplies()
+        self._behind = False
         self._thread = threading.Thread(target=self._stay, name="native-door", daemon=True)
         self.takes = 0
         self.idle = True
@@ -237,9 +247,7 @@ class _Desk:
             self.takes += 1
             if len(events) == most:
                 self._shed_what_is_behind(most)
-            calls = self._waiting(events)
-            for begin in range(0, len(calls), _TOGETHER_CALLS):
-                self._answer(calls[begin : begin + _TOGETHER_CALLS])
+            self._answer(self._waiting(events))
             self.idle = True
 
     def _taken(self, most: int, timeout_ms: int | None = None) -> list[Event] | None:
@@ -249,15 +257,15 @@ class _Desk:
         """Refuse what waits behind a full take; a flood can't keep us at it for ever."""
         for _ in range(_MAX_SHED_TAKES):
             late = self._taken(most, 0) or []
-            for kind, number, _, _, peer in late:
-                if kind == EVENT_CALL:
-                    self._shed(number, peer)
+            self._shed([event for event in late if event[0] == EVENT_CALL])
             if len(late) < most:
                 return
 
-    def _shed(self, number: int, peer: str) -> None:
-        words = f"calls-exhausted: {self._settings.max_calls} calls wait on this node"
-        self._fail(number, peer, grpc.StatusCode.RESOURCE_EXHAUSTED, words)
+    def _shed(self, calls: Sequence[Event]) -> None:
+        """Refuse them, for a fraction of what answers cost."""
+        fail, code = self._front.fail, _EXHAUSTED.value[0]
+        there = [call[4] for call in calls if fail(call[1], code, _SHED)]
+        self._counts.failed_each(there, _EXHAUSTED)
 
     def _waiting(self, events: Sequence[Event]) -> list[Call]:
         """The calls to answer, in order.
@@ -277,24 +285,29 @@ class _Desk:
                 kept.append(event)
             elif size > most:
                 words = f"{size} vs. {most}"
-                self._fail(
-                    number,
-                    peer,
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"SERVER: Received message larger than max ({words})",
-                )
+                words = f"SERVER: Received message larger than max ({words})"
+                self._fail(number, peer, _EXHAUSTED, words)
             else:
-                self._shed(number, peer)
+                self._shed([event])
         return cast("list[Call]", kept)
 
     def _answer(self, calls: Sequence[Call]) -> None:
+        """All of one take, single checks first; what is still undecided when time is up is refused.
+
+        What came meanwhile has waited as long as this takes. One take may be long, for whatever
+        stalled it; two in turn mean that more comes than is answered.
+        """
+        begun = self._clock()
+        until = begun + (limits.MAX_TAKE_SECONDS if self._behind else limits.MAX_STALL_SECONDS)
         checks = [call for call in calls if call[2] == CHECK]
-        if checks:
-            self._answer_checks(checks)
+        for begin in range(0, len(checks), _TOGETHER_CALLS):
+            if begin and self._clock() > until:
+                self._shed(checks[begin:])
+                break
+            self._answer_checks(checks[begin : begin + _TOGETHER_CALLS])
         if len(checks) < len(calls):
-            for _, number, method, message, peer in calls:
-                if method != CHECK:
-                    self._answer_batch(number, message, peer)
+            self._answer_batches([call for call in calls if call[2] != CHECK], until)
+        self._behind = self._clock() - begun > limits.MAX_TAKE_SECONDS
 
     def _answer_checks(self, calls: Sequence[Call]) -> None:
         """All of them by one question to the checker."""
@@ -319,6 +332,13 @@ class _Desk:
         respond = self._front.respond
         for call, reply in zip(asking, replies, strict=True):
             respond(call[1], reply)
+
+    def _answer_batches(self, calls: Sequence[Call], until: float) -> None:
+        for place, (_, number, _, message, peer) in enumerate(calls):
+            if self._clock() > until:
+                self._shed(calls[place:])
+                return
+            self._answer_batch(number, message, peer)
 
     def _answer_batch(self, number: int, message: bytes, peer: str) -> None:
         try:

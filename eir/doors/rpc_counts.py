@@ -52,3 +52,8 @@ class RpcCounts:
     def failed(self, peer: str, code: grpc.StatusCode) -> None:
         """A call of this peer ended without a verdict."""
         self._events.add(("grpc", "fault", code.name, self._peers.named(peer)))
+
+    def failed_each(self, addresses: Iterable[str], code: grpc.StatusCode) -> None:
+        """Calls of these callers' addresses ended without a verdict."""
+        for peer, times in Counter(map(host_of, addresses)).items():
+            self._events.add(("grpc", "fault", code.name, self._peers.named(peer)), times)

@@ -20,6 +20,7 @@ from eir.doors.s13_door import S13Door
 from eir.errors import Refused
 from eir.ops.settings.config import Config
 from eir.ops.settings.forms import split_address
+from eir.ops.settings.sections import GrpcSection
 from eir.serve.checker import Checker
 from eir.serve.events import Events
 from eir.serve.holder import Holder
@@ -129,7 +130,7 @@ def _configured(
     state_id: int | None,
 ) -> Iterator[Door]:
     if settings.listen:
-        yield _grpc_door(settings, checker.through("grpc"), events, engine=config.grpc.engine)
+        yield _grpc_door(settings, checker.through("grpc"), events, config.grpc)
     if config.s13 is not None and only_one:
         shared = replace(config.s13, share_port=True)
         yield S13Door(shared, checker.through("s13"), origin_state_id=state_id, events=events)
@@ -137,8 +138,10 @@ def _configured(
         yield from _n5g_doors(config.n5g, checker, events, only_one=only_one)
 
 
-def _grpc_door(settings: GrpcSettings, checker: Checker, events: Events, *, engine: str) -> Door:
-    if engine == "grpcio":
+def _grpc_door(
+    settings: GrpcSettings, checker: Checker, events: Events, section: GrpcSection
+) -> Door:
+    if section.engine == "grpcio":
         return GrpcDoor(settings, checker, events)
     try:
         from eir.doors.native_door import NativeDoor, NativeSettings
@@ -150,6 +153,7 @@ def _grpc_door(settings: GrpcSettings, checker: Checker, events: Events, *, engi
         plaintext_accepted=settings.plaintext_accepted,
         max_message_bytes=settings.max_message_bytes,
         max_checks_per_message=settings.max_checks_per_message,
+        calls_per_connection=section.calls_per_connection,
         share_port=settings.share_port,
         take_over=settings.take_over,
         drain_seconds=settings.drain_seconds,

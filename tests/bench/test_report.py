@@ -120,6 +120,21 @@ def test_a_script_that_fails_is_told(tmp_path: Path, monkeypatch):
     assert lines.faults == ["bench/overload.py: no such thing"]
 
 
+def test_what_overload_did_is_shown_and_judged_of_the_own_bound_alone(tmp_path: Path):
+    lines = Lines(tmp_path / "lines.jsonl", ABOUT)
+    names = ("asked_per_s", "refused_share", "held_share", "answered_p50_us", "refused_p99_us")
+    told = dict.fromkeys((*names, "late_p99_us"), 0.25)
+    for bound, of_peak, p99 in (("no bound", 0.1, 9e6), ("1024 may wait", 0.9, 40_000)):
+        told |= {"answered_of_peak": of_peak, "answered_p99_us": p99}
+        lines.add("overload", f"overload, native, {bound}, 2 x peak", [told], devices=10)
+    text = page(read(lines.path), ())
+    row = "| native, 1024 may wait, 2 x peak | 0.25 | 0.9 | 0.25 | 0.25 | 0.25 | 40,000 | 0.25 |"
+    assert row in text
+    verdicts = {what: (found, met) for what, _, found, met in judged(read(lines.path))}
+    assert verdicts["asked at twice the peak, native engine: answered ÷ peak"] == ("0.9", "met")
+    assert verdicts["… p99 of what is answered, native engine"] == ("40 ms", "met")
+
+
 def test_parts_measured_anew_replace_their_lines(tmp_path: Path):
     lines = a_run(tmp_path / "lines.jsonl")
     lines.part = "kernel"

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from numpy.typing import NDArray
 
+from eir import limits
 from eir.core.policy import FIXED_REASONS, Policy
 from eir.core.tables import Tables
 from eir.doors.grpc_door import GrpcDoor, GrpcSettings
@@ -154,10 +155,16 @@ class OutsideItsLoop:
 def native_door(
     settings: GrpcSettings, checker: Checking, events: Events | None = None
 ) -> NativeDoor:
-    """A native door with grpcio's behind it, as a node puts them together."""
+    """A native door with grpcio's behind it, as a node puts them together.
+
+    One connection may have as many calls open as can be configured.
+    """
     common = {field.name for field in fields(NativeSettings)} & set(GrpcSettings.__slots__)
     return NativeDoor(
-        NativeSettings(**{name: getattr(settings, name) for name in common}),
+        NativeSettings(
+            **{name: getattr(settings, name) for name in common},
+            calls_per_connection=limits.MAX_NATIVE_CALLS_PER_CONNECTION,
+        ),
         checker,
         lambda address: GrpcDoor(replace(settings, listen=(address,)), checker, events),
         events,

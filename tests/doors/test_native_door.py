@@ -5,6 +5,7 @@ What it has in common with the other gRPC engine is in the conformance tests.
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import Counter
 
@@ -22,7 +23,8 @@ from eir.core.policy import Policy
 from eir.doors import eligibility_codec as codec
 from eir.doors.check_reader import read_checks
 from eir.doors.check_replies import CheckReplies
-from eir.doors.native_door import NativeSettings, _Desk
+from eir.doors.grpc_door import GrpcDoor, GrpcSettings
+from eir.doors.native_door import NativeDoor, NativeSettings, _Desk
 from eir.doors.rpc_counts import RpcCounts
 from eir.errors import Refused
 from eir.ops.doors import open_doors
@@ -32,7 +34,7 @@ from eir.serve.events import Events
 from eir.serve.holder import Holder, Serving
 from eir.wire.v1 import eligibility_pb2 as wire
 from eir.wire.v1 import eligibility_pb2_grpc as wire_grpc
-from tests.doors.conftest import FakeChecker
+from tests.doors.conftest import FakeChecker, OutsideItsLoop
 
 DIGITS = st.text("0123456789", max_size=17)
 PLAIN = st.builds(
@@ -147,22 +149,49 @@ def test_a_fault_of_ours_ends_the_calls_decided_with_it_and_no_other(
     assert stub_of(door.address).Check(a_check, timeout=30).status
 
 
-def test_past_capacity_calls_are_shed_and_those_before_answered(
+def test_beyond_what_may_wait_calls_are_refused_before_anything_is_decided(
     open_native, checker, connect, a_check, stub_of
 ):
     events = Events()
     door = open_native(checker, max_calls=8, events=events)
     crowd = Crowd(checker, connect(door.address), a_check)
-    calls = crowd.gather([a_check] * 200)
-    crowd.release()
-    ended = outcomes(calls)
-    assert set(ended) == {StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED}
-    assert 8 <= ended[StatusCode.OK] < 100
-    shed_calls = ended[StatusCode.RESOURCE_EXHAUSTED]
-    assert events["grpc", "fault", "RESOURCE_EXHAUSTED", "127.0.0.1"] == shed_calls
-    shed = next(call for call in calls if call.code() is StatusCode.RESOURCE_EXHAUSTED)
-    assert shed.details().startswith("calls-exhausted:")
+    calls = crowd.gather([a_check] * 100)
+    refused = queue.SimpleQueue()
+    for call in calls:
+        call.add_done_callback(refused.put)
+    held, checker.gate = checker.gate, threading.Event()
+    held.set()  # the next decision is held again
+    for _ in range(92):
+        call = refused.get(timeout=30)
+        assert call.code() is StatusCode.RESOURCE_EXHAUSTED
+        assert call.details().startswith("calls-exhausted:")
+    assert refused.empty()
+    checker.gate.set()
+    assert outcomes(calls) == {StatusCode.OK: 8, StatusCode.RESOURCE_EXHAUSTED: 92}
+    assert events["grpc", "fault", "RESOURCE_EXHAUSTED", "127.0.0.1"] == 92
+    assert sum(len(imei) for imei, _, _ in checker.asked) == 1 + 8, "work was done for nobody"
     assert stub_of(door.address).Check(a_check, timeout=30).status
+
+
+def test_beyond_what_a_connection_may_have_open_its_client_waits(
+    loop_thread, checker, stub_of, a_check
+):
+    checker.gate = threading.Event()
+    address = ("127.0.0.1:0",)
+    chosen = NativeSettings(listen=address, calls_per_connection=4)
+    door = NativeDoor(
+        chosen, checker, lambda behind: GrpcDoor(GrpcSettings(listen=(behind,)), checker)
+    )
+    outside = OutsideItsLoop(loop_thread, door)
+    try:
+        stub = stub_of(outside.address)
+        calls = [stub.Check.future(a_check, timeout=60) for _ in range(40)]
+        assert checker.entered.wait(30)
+        checker.gate.set()
+        assert outcomes(calls) == {StatusCode.OK: 40}
+        assert max(len(imei) for imei, _, _ in checker.asked) <= 4
+    finally:
+        outside.stop(0).result(30)
 
 
 def test_no_more_bytes_wait_than_may(open_native, checker, connect, a_check, monkeypatch):
@@ -176,16 +205,81 @@ def test_no_more_bytes_wait_than_may(open_native, checker, connect, a_check, mon
     assert ended[StatusCode.OK] >= 3
 
 
+ONE = wire.CheckRequest(imei="490154203237518").SerializeToString()
+MANY = wire.CheckBatchRequest(imei14=[49_015_420_323_751]).SerializeToString()
+COSTS = st.lists(st.sampled_from([0.0, 1 / 1024, 1 / 128, 1 / 64, 1 / 16, 1 / 4]), max_size=40)
+
+
+class Slow:
+    """A front and what decides: takes of batches and two checks, and how long each decision lasts.
+
+    ``ended`` has for each take of each call how, and when its decision began.
+    """
+
+    def __init__(self, takes):
+        self.takes, self.ended, self.now = takes, [], 0.0
+
+    def start(self): ...
+
+    def recv_batch(self, *_):
+        self.ended.append({})
+        if len(self.ended) > len(self.takes):
+            return None
+        self.costs = iter(self.takes[len(self.ended) - 1])
+        methods = [1] * len(self.takes[len(self.ended) - 1]) + [0, 0]
+        return [(0, at, of, (ONE, MANY)[of], "unix:") for at, of in enumerate(methods)]
+
+    def decide(self, asked):
+        self.begun = self.now
+        self.now += next(self.costs, 0.0)
+        return FakeChecker().check(asked.imei, asked.msisdn, asked.imsi)
+
+    def respond(self, number, _reply):
+        assert number not in self.ended[-1]
+        self.ended[-1][number] = ("answered", self.begun)
+
+    def fail(self, number, code, words):
+        assert (code, words.partition(":")[0]) == (8, "calls-exhausted")
+        assert number not in self.ended[-1]
+        self.ended[-1][number] = ("refused", self.now)
+        return True
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(COSTS.map(lambda costs: [0.0, *costs]), max_size=6))
+def test_a_take_is_worked_at_for_so_long_and_the_rest_refused(takes):
+    slow = Slow(takes)
+    desk = _Desk(slow, NativeSettings(), slow.decide, RpcCounts(None), lambda: slow.now)
+    desk.open()
+    desk.join()
+    taken_at, may_last = 0.0, limits.MAX_STALL_SECONDS
+    for costs, ended in zip(takes, slow.ended, strict=False):
+        assert sorted(ended) == list(range(len(costs) + 2)), "a call has no end"
+        assert {ended[len(costs)], ended[len(costs) + 1]} == {("answered", taken_at)}
+        for how, at in ended.values():
+            assert (how == "answered") == (at <= taken_at + may_last)
+        answered = sum(how == "answered" for how, _ in ended.values()) - 2
+        assert all(ended[number][0] == "answered" for number in range(answered)), "out of turn"
+        lasted = sum(costs[: answered + 1])
+        taken_at += lasted
+        may_last = (
+            limits.MAX_TAKE_SECONDS
+            if lasted > limits.MAX_TAKE_SECONDS
+            else limits.MAX_STALL_SECONDS
+        )
+
+
 NATIVE = '[grpc]\nlisten = ["127.0.0.1:0"]\nengine = "native"\n'
 
 
 async def test_a_node_opens_the_engine_that_is_configured(tmp_path):
-    config = read_config(NATIVE, name="test", folder=tmp_path)
+    config = read_config(NATIVE + "calls_per_connection = 7\n", name="test", folder=tmp_path)
     holder = Holder()
     holder.swap(Serving(golden_tables(Policy()), 1_750_000_000))
     doors = await open_doors(config, Checker(holder), holder, only_one=True)
     try:
         assert [type(door).__name__ for door in doors.doors] == ["NativeDoor"]
+        assert doors.doors[0]._settings.calls_per_connection == 7
         async with grpc.aio.insecure_channel(doors.addresses[0]) as channel:
             reply = await wire_grpc.EligibilityStub(channel).Check(
                 wire.CheckRequest(imei="not one"), timeout=30

@@ -163,6 +163,15 @@ class GrpcSection:
         high=limits.MAX_GRPC_STREAMS,
         unit="streams",
     )
+    calls_per_connection: int = setting.whole(
+        limits.NATIVE_CALLS_PER_CONNECTION,
+        "With `native`: calls that one connection may have open; the rest its client holds back."
+        " Times the connections, over the answers a second, it is how long a call waits past"
+        " capacity.",
+        low=4,
+        high=limits.MAX_NATIVE_CALLS_PER_CONNECTION,
+        unit="calls",
+    )
     drain_seconds: int = setting.whole(
         10,
         "How long calls that have begun may take to end when the node stops.",
