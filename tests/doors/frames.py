@@ -12,6 +12,7 @@ import h2.events
 
 CHECK = "/eir.v1.Eligibility/Check"
 BATCH = "/eir.v1.Eligibility/CheckBatch"
+GOAWAY = 7
 HEADERS = (("te", "trailers"), ("content-type", "application/grpc"))
 
 
@@ -21,6 +22,7 @@ class Frames:
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=30)
+        self.rest = b""
         self.h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(
                 header_encoding=None,
@@ -61,7 +63,7 @@ class Frames:
         while open_still:
             octets = self.socket.recv(65_536)
             assert octets, "the server hung up"
-            for event in self.h2.receive_data(octets):
+            for event in self.h2.receive_data(self._without_goaway(octets)):
                 stream = getattr(event, "stream_id", None)
                 if stream not in told:
                     continue
@@ -71,3 +73,14 @@ class Frames:
                     open_still.discard(stream)
             self.send()
         return list(told.values())
+
+    def _without_goaway(self, octets: bytes) -> bytes:
+        """The whole frames that have come, but GOAWAY: h2 hears no answer any more after it."""
+        self.rest += octets
+        whole = b""
+        while len(self.rest) >= 9 and len(self.rest) >= (
+            size := 9 + int.from_bytes(self.rest[:3], "big")
+        ):
+            frame, self.rest = self.rest[:size], self.rest[size:]
+            whole += frame if frame[3] != GOAWAY else b""
+        return whole
