@@ -66,7 +66,7 @@ def serve(told: Connection, engine: str, devices: int, bound: int) -> None:
     limits.MAX_GRPC_WAITING_CALLS = bound  # type: ignore[misc]
     if bound == NO_BOUND:
         limits.MAX_WAITING_BYTES = 1 << 40  # type: ignore[misc]
-        limits.MAX_TAKE_SECONDS = limits.MAX_STALL_SECONDS = math.inf  # type: ignore[misc]
+        limits.MAX_TAKE_SECONDS = math.inf  # type: ignore[misc]
     of_one = limits.NATIVE_CALLS_PER_CONNECTION if bound != NO_BOUND else NO_BOUND
 
     async def forever() -> None:

@@ -9,8 +9,8 @@ door behind this one, over a Unix socket in a folder of our own: one port, one s
 
 Promises: at most ``max_calls`` calls and MAX_WAITING_BYTES wait their turn; what comes beyond gets
 RESOURCE_EXHAUSTED before anything else is decided. What was taken together is answered within
-MAX_TAKE_SECONDS, single checks first, or refused as well; only a take that follows a short one may
-last MAX_STALL_SECONDS. A call whose caller has gone is not decided.
+MAX_TAKE_SECONDS of the processor, single checks first, or refused as well. A call whose caller has
+gone is not decided.
 Never speaks TLS: where other machines reach it, a proxy ends TLS before it.
 """
 
@@ -210,7 +210,7 @@ class _Desk:
         settings: NativeSettings,
         decide: Callable[[codec.Questions], Answer],
         counts: RpcCounts,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self._front = front
         self._settings = settings
@@ -218,7 +218,6 @@ class _Desk:
         self._counts = counts
         self._clock = clock
         self._replies = CheckReplies()
-        self._behind = False
         self._thread = threading.Thread(target=self._stay, name="native-door", daemon=True)
         self.takes = 0
         self.idle = True
@@ -294,11 +293,10 @@ class _Desk:
     def _answer(self, calls: Sequence[Call]) -> None:
         """All of one take, single checks first; what is still undecided when time is up is refused.
 
-        What came meanwhile has waited as long as this takes. One take may be long, for whatever
-        stalled it; two in turn mean that more comes than is answered.
+        What came meanwhile has waited as long as this takes. The time is this thread's own: that
+        others had the processor does not mean that more comes than is answered.
         """
-        begun = self._clock()
-        until = begun + (limits.MAX_TAKE_SECONDS if self._behind else limits.MAX_STALL_SECONDS)
+        until = self._clock() + limits.MAX_TAKE_SECONDS
         checks = [call for call in calls if call[2] == CHECK]
         for begin in range(0, len(checks), _TOGETHER_CALLS):
             if begin and self._clock() > until:
@@ -307,7 +305,6 @@ class _Desk:
             self._answer_checks(checks[begin : begin + _TOGETHER_CALLS])
         if len(checks) < len(calls):
             self._answer_batches([call for call in calls if call[2] != CHECK], until)
-        self._behind = self._clock() - begun > limits.MAX_TAKE_SECONDS
 
     def _answer_checks(self, calls: Sequence[Call]) -> None:
         """All of them by one question to the checker."""

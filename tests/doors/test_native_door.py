@@ -252,21 +252,15 @@ def test_a_take_is_worked_at_for_so_long_and_the_rest_refused(takes):
     desk = _Desk(slow, NativeSettings(), slow.decide, RpcCounts(None), lambda: slow.now)
     desk.open()
     desk.join()
-    taken_at, may_last = 0.0, limits.MAX_STALL_SECONDS
+    taken_at = 0.0
     for costs, ended in zip(takes, slow.ended, strict=False):
         assert sorted(ended) == list(range(len(costs) + 2)), "a call has no end"
         assert {ended[len(costs)], ended[len(costs) + 1]} == {("answered", taken_at)}
         for how, at in ended.values():
-            assert (how == "answered") == (at <= taken_at + may_last)
+            assert (how == "answered") == (at <= taken_at + limits.MAX_TAKE_SECONDS)
         answered = sum(how == "answered" for how, _ in ended.values()) - 2
         assert all(ended[number][0] == "answered" for number in range(answered)), "out of turn"
-        lasted = sum(costs[: answered + 1])
-        taken_at += lasted
-        may_last = (
-            limits.MAX_TAKE_SECONDS
-            if lasted > limits.MAX_TAKE_SECONDS
-            else limits.MAX_STALL_SECONDS
-        )
+        taken_at += sum(costs[: answered + 1])
 
 
 NATIVE = '[grpc]\nlisten = ["127.0.0.1:0"]\nengine = "native"\n'
