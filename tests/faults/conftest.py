@@ -162,7 +162,9 @@ class Press:
                     reply = stub.CheckBatch(batch, timeout=LONG)
                 except grpc.RpcError as error:
                     if error.code() is grpc.StatusCode.UNAVAILABLE:
-                        self.lost[client] += 1
+                        with self._progress:
+                            self.lost[client] += 1
+                            self._progress.notify_all()
                         self._over.wait(0.01)
                     elif error.code() is grpc.StatusCode.CANCELLED:
                         self.cut[client] += 1
@@ -188,7 +190,7 @@ class Press:
             assert self._progress.wait_for(enough, LONG), (before, self.good, self.wrong)
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Wait for something that answers bring about."""
+        """Wait for something that answers, or lost calls, bring about."""
         with self._progress:
             assert self._progress.wait_for(holds, LONG), (self.good, self.lost, self.wrong)
 

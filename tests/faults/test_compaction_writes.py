@@ -34,6 +34,7 @@ def compacted_at(depot: Depot, serial: int) -> None:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_killed_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
+    compacted_at(grown(tmp_path / "compiled").depot, 3)  # what compiles writes files, too
     counted = grown(tmp_path / "counted")
     with failing(monkeypatch, 0, after=False, how=Killed()) as done:
         compacted_at(counted.depot, 3)

@@ -173,8 +173,7 @@ def test_a_drain_finishes_what_has_begun_and_leaves_nothing_behind(new_node, pre
     with press(node) as load:
         node.keeper.send_signal(signal.SIGTERM)
         assert node.keeper.wait(60) == 0
-        load.until(lambda: True)
-    assert all(load.lost)
+        load.until(lambda: all(load.lost))
     assert not node.workers()
     for handle in handles:
         assert select.select([handle], [], [], 60)[0], "it has not ended"
